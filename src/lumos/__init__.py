@@ -1,0 +1,1 @@
+"""lumos: performance model of large-scale LLM training, from real PyTorch traces."""

@@ -1,0 +1,23 @@
+"""A finding: something repaired, dropped, missing or assumed, with the time it touches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["info", "warning", "error"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing the user should know about the input.
+
+    `affected_ns` is the time it touches [ns], None where that is unknown; `advice` says what to
+    change at the next capture.
+    """
+
+    code: str
+    severity: Severity
+    message: str
+    affected_ns: int | None = None
+    advice: str = ""

@@ -1,0 +1,125 @@
+"""Which files a path, a folder or a glob means, and the bytes in them."""
+
+from __future__ import annotations
+
+import glob
+import io
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from isal import isal_zlib
+
+from lumos.errors import UnusableInputError
+
+SUFFIXES = (".json", ".json.gz")
+MAXIMUM_BYTES = 64 * 2**30
+"""Unpacked text of one file beyond which reading stops: larger than any trace we know of."""
+GZIP_MAGIC = b"\x1f\x8b"
+_CHUNK_BYTES = 4 * 2**20
+
+
+def find_files(paths: Sequence[str | Path]) -> list[Path]:
+    """Trace files named by `paths` (files, folders, globs), each once, in natural order."""
+    found: dict[Path, None] = {}
+    for path in paths:
+        for file in _expand(str(path)):
+            found[file] = None
+    return list(found)
+
+
+def _expand(path: str) -> list[Path]:
+    place = Path(path)
+    try:
+        if place.is_dir():
+            inside = [p for p in place.rglob("*") if p.name.endswith(SUFFIXES) and p.is_file()]
+            files = [p for p in inside if p.name not in ("capture.json", "recording.json")]
+            if not files:
+                raise UnusableInputError(f"{path}: the folder holds no .json or .json.gz file")
+            return sorted(files, key=_natural)
+        if place.exists():
+            return [place]
+        matches = [Path(match) for match in glob.glob(path, recursive=True)]
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UnusableInputError(f"{path}: cannot be opened ({reason})") from error
+    files = sorted((match for match in matches if match.is_file()), key=_natural)
+    if not files:
+        raise UnusableInputError(f"{path}: no such file or folder, and no file matches it as a glob")
+    return files
+
+
+def _natural(path: Path) -> list[tuple[int, int, str]]:
+    """Order in which rank2 comes before rank10."""
+    parts = re.split(r"(\d+)", str(path))
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
+
+
+_RANK_IN_NAME = re.compile(r"(?:rank|worker|gpu|device)[-_.]?(\d+)", re.IGNORECASE)
+
+
+def rank_in_name(path: str | Path) -> int | None:
+    """The rank that a file's name tells (`rank3.json`, `worker0.pt.trace.json`), None without."""
+    match = _RANK_IN_NAME.search(Path(path).name)
+    return int(match.group(1)) if match and len(match.group(1)) < 9 else None
+
+
+def read_bytes(path: Path, limit_bytes: int = MAXIMUM_BYTES) -> tuple[bytes, bool]:
+    """The text of `path`, unpacked where it is gzip, and whether it was complete.
+
+    A gzip that ends early gives what could be unpacked and False. Raises UnusableInputError for
+    a file that cannot be opened, is empty, is a broken gzip from its start on, or unpacks to
+    more than `limit_bytes`.
+    """
+    pieces, size = [], 0
+    for piece in unpack(path):
+        if piece is None:
+            return _not_empty(path, b"".join(pieces), complete=False), False
+        pieces.append(piece)
+        size += len(piece)
+        if size > limit_bytes:
+            raise UnusableInputError(
+                f"{path}: unpacks to more than {limit_bytes} bytes; is it really a trace?"
+            )
+    return _not_empty(path, b"".join(pieces), complete=True), True
+
+
+def unpack(path: Path) -> Iterator[bytes | None]:
+    """The text of `path` piece by piece, a few MiB each; a last None where it is cut off."""
+    try:
+        with path.open("rb") as file:
+            if file.peek(2)[:2] == GZIP_MAGIC:
+                yield from _inflate(file)
+            else:
+                while chunk := file.read(_CHUNK_BYTES):
+                    yield chunk
+    except OSError as error:
+        raise UnusableInputError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _inflate(file: io.BufferedReader) -> Iterator[bytes | None]:
+    inflater, started = isal_zlib.decompressobj(wbits=31), False
+    packed = file.read(_CHUNK_BYTES // 4)
+    while packed:
+        try:
+            piece = inflater.decompress(packed, _CHUNK_BYTES)
+        except isal_zlib.error:
+            yield None
+            return
+        started = True
+        if piece:
+            yield piece
+        if inflater.eof:  # gzip files may be several, one behind the other
+            packed = inflater.unused_data.lstrip(b"\0") or file.read(_CHUNK_BYTES // 4)
+            inflater, started = isal_zlib.decompressobj(wbits=31), False
+        else:
+            packed = inflater.unconsumed_tail or file.read(_CHUNK_BYTES // 4)
+    if started:
+        yield None
+
+
+def _not_empty(path: Path, text: bytes, *, complete: bool) -> bytes:
+    if not text:
+        state = "is empty" if complete else "is a gzip file that cannot be unpacked"
+        raise UnusableInputError(f"{path}: {state}; record it again")
+    return text

@@ -1,0 +1,118 @@
+"""The way from paths to Traces, top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from lumos.errors import UnusableInputError
+from lumos.graph.finding import Finding
+from lumos.graph.trace import Trace
+from lumos.ingest.events import Document
+from lumos.ingest.files import find_files, rank_in_name, read_bytes
+from lumos.ingest.header import parse_header
+from lumos.ingest.repair import repair_times
+from lumos.ingest.typed import read_document
+
+
+def read(paths: str | Path | Sequence[str | Path], *, cache: bool = True) -> list[Trace]:
+    """Traces of one job, in order of rank, from files, folders and globs.
+
+    The rank is the one in the metadata, else the one in the file's name, else the file's place
+    in the order. Raises UnusableInputError where no usable trace is found, two traces claim one
+    rank, or they belong to jobs of different sizes.
+    """
+    if isinstance(paths, str | Path):
+        paths = [paths]
+    traces = [trace for file in find_files(paths) for trace in read_file(file, cache=cache)]
+    return _give_ranks(traces)
+
+
+def read_file(path: Path, *, cache: bool = True) -> list[Trace]:
+    """The traces in one file: one of each rank that wrote to it."""
+    text, complete = read_bytes(path)
+    return [_trace(path, read_document(text), complete=complete)]
+
+
+def _trace(path: Path, document: Document, *, complete: bool) -> Trace:
+    header = parse_header(document.header)
+    if not len(document.columns["kind"]):
+        raise UnusableInputError(
+            f"{path}: no trace events in it; expected the JSON of the PyTorch profiler "
+            "(an object with traceEvents)"
+        )
+    columns = dict(document.columns)
+    columns["start_ns"] = columns["start_ns"] + header.base_time_ns
+    columns, findings = repair_times(columns, complete=complete and document.complete)
+    return Trace(
+        source=str(path),
+        columns=columns,
+        strings=document.strings,
+        argument_row=document.argument_row,
+        argument_key=document.argument_key,
+        argument_value=document.argument_value,
+        rank=header.rank,
+        world_size=header.world_size,
+        backend=header.backend,
+        gpu=header.gpu,
+        process_groups=header.process_groups,
+        thread_names=document.thread_names,
+        skipped=document.skipped,
+        findings=tuple(findings + _unread(document)),
+    )
+
+
+def _unread(document: Document) -> list[Finding]:
+    findings = []
+    for why, text in (("malformed", "are no JSON"), ("no time", "have no usable time")):
+        if count := document.skipped.get(why, 0):
+            message = f"{count} events {text} and were left out"
+            code = "malformed-event" if why == "malformed" else "event-without-time"
+            findings.append(Finding(code, "warning", message, None, "record the trace again"))
+    return findings
+
+
+def _give_ranks(traces: list[Trace]) -> list[Trace]:
+    """Ranks from metadata, then names, then order; sorted by rank."""
+    if len({trace.world_size for trace in traces if trace.world_size is not None}) > 1:
+        sizes = ", ".join(f"{trace.source}: {trace.world_size}" for trace in traces[:8])
+        raise UnusableInputError(f"the files belong to jobs of different world sizes ({sizes})")
+    if all(trace.rank is None for trace in traces):
+        named = [rank_in_name(trace.source) for trace in traces]
+        unique = len(set(named)) == len(named) and None not in named
+        numbers = [rank for rank in named if rank is not None] if unique else range(len(traces))
+        traces = [replace(t, rank=rank) for t, rank in zip(traces, numbers, strict=True)]
+    else:
+        traces = _fill_ranks(traces)
+    owner: dict[int | None, str] = {}
+    for trace in traces:
+        if trace.rank in owner:
+            raise UnusableInputError(
+                f"{trace.source}: rank {trace.rank} is also in {owner[trace.rank]}; "
+                "give the files of one job, each rank once"
+            )
+        owner[trace.rank] = trace.source
+    return sorted(traces, key=lambda trace: trace.rank or 0)
+
+
+def _fill_ranks(traces: list[Trace]) -> list[Trace]:
+    taken = {trace.rank for trace in traces}
+    free = (rank for rank in range(len(traces) + len(taken)) if rank not in taken)
+    filled = []
+    for trace in traces:
+        rank = trace.rank
+        if rank is None:
+            named = rank_in_name(trace.source)
+            rank = named if named is not None and named not in taken else next(free)
+            taken.add(rank)
+        filled.append(replace(trace, rank=rank))
+    return filled
+
+
+def time_span_ns(trace: Trace) -> int:
+    """First start to last end of the trace [ns]."""
+    start, duration = trace.start_ns, trace.duration_ns
+    return int(np.max(start + duration) - np.min(start)) if len(trace) else 0
