@@ -37,7 +37,7 @@ def parse_header(raw: Mapping[str, Any]) -> Header:
 
 
 def _count(value: object) -> int | None:
-    if isinstance(value, str) and value.isdecimal():
+    if isinstance(value, str) and value.isdecimal() and len(value) < 20:
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62:
         return value

@@ -7,14 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lumos.errors import UnusableInputError
 from lumos.graph.finding import Finding
-from lumos.graph.trace import Trace
+from lumos.graph.trace import EventKind, Trace
 from lumos.ingest.events import Document
 from lumos.ingest.files import find_files, rank_in_name, read_bytes
 from lumos.ingest.header import parse_header
 from lumos.ingest.repair import repair_times
+from lumos.ingest.scanner import scan_document
 from lumos.ingest.typed import read_document
 
 
@@ -33,11 +35,15 @@ def read(paths: str | Path | Sequence[str | Path], *, cache: bool = True) -> lis
 
 def read_file(path: Path, *, cache: bool = True) -> list[Trace]:
     """The traces in one file: one of each rank that wrote to it."""
-    text, complete = read_bytes(path)
-    return [_trace(path, read_document(text), complete=complete)]
+    document = scan_document(path)
+    if document is None:
+        text, complete = read_bytes(path)
+        document = read_document(text)
+        document = replace(document, complete=complete and document.complete)
+    return [_trace(path, document)]
 
 
-def _trace(path: Path, document: Document, *, complete: bool) -> Trace:
+def _trace(path: Path, document: Document) -> Trace:
     header = parse_header(document.header)
     if not len(document.columns["kind"]):
         raise UnusableInputError(
@@ -46,7 +52,8 @@ def _trace(path: Path, document: Document, *, complete: bool) -> Trace:
         )
     columns = dict(document.columns)
     columns["start_ns"] = columns["start_ns"] + header.base_time_ns
-    columns, findings = repair_times(columns, complete=complete and document.complete)
+    columns["kind"] = _mark_annotations(columns["kind"], columns["name"], document.strings)
+    columns, findings = repair_times(columns, complete=document.complete)
     return Trace(
         source=str(path),
         columns=columns,
@@ -63,6 +70,18 @@ def _trace(path: Path, document: Document, *, complete: bool) -> Trace:
         skipped=document.skipped,
         findings=tuple(findings + _unread(document)),
     )
+
+
+_ANNOTATION = ("ProfilerStep", "Optimizer.", "## ", "enumerate(DataLoader)")
+
+
+def _mark_annotations(
+    kind: NDArray[np.uint8], name: NDArray[np.int32], strings: Sequence[str]
+) -> NDArray[np.uint8]:
+    """Old files write annotations as operators; a step around all others is no operator."""
+    is_annotation = np.array([text.startswith(_ANNOTATION) for text in strings], bool)
+    chosen = (kind == EventKind.OPERATOR) & is_annotation[name]
+    return np.where(chosen, EventKind.ANNOTATION, kind).astype(np.uint8)
 
 
 def _unread(document: Document) -> list[Finding]:

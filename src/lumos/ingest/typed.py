@@ -49,6 +49,11 @@ class _Event(msgspec.Struct):
     dur: msgspec.Raw = msgspec.Raw(b"")
     args: dict[str, msgspec.Raw] | None = None
 
+    def thread_name(self) -> tuple[tuple[str, str], str] | None:
+        """((process, thread), name) where this is the event that names a thread."""
+        name = (self.args or {}).get("name") if self.name == "thread_name" else None
+        return None if name is None else ((_text(self.pid), _text(self.tid)), _text(name))
+
 
 _EVENT = msgspec.json.Decoder(_Event)
 _EVENTS = msgspec.json.Decoder(list[_Event])
@@ -68,6 +73,17 @@ def read_document(text: bytes) -> Document:
         return _fill(_decode_header(header), events, 0, complete=True)
     except _UNREADABLE:
         return _salvage(text)
+
+
+def decode_header(text: bytes) -> dict[str, Any]:
+    """The entries of a JSON object; those whose value cannot be decoded are left out."""
+    return _decode_header(_HEADER.decode(text))
+
+
+def thread_name(piece: bytes) -> tuple[tuple[str, str], str] | None:
+    """((process, thread), name) of a metadata event that names a thread, None for another."""
+    event = _EVENT.decode(piece)
+    return event.thread_name() if event.ph == "M" else None
 
 
 def _salvage(text: bytes) -> Document:
@@ -175,8 +191,8 @@ class _Columns:
     def add(self, event: _Event) -> None:
         """Append `event` as a row, or count why not."""
         if event.ph != "X":
-            if event.ph == "M" and event.name == "thread_name":
-                self._name_thread(event)
+            if event.ph == "M" and (named := event.thread_name()) is not None:
+                self.thread_names[named[0]] = named[1]
             return self.skip(f"ph:{event.ph}")
         kind = KIND_OF_CATEGORY.get(event.cat) if isinstance(event.cat, str) else None
         if kind is None:
@@ -198,11 +214,6 @@ class _Columns:
             self.columns[name].append(value)
         return None
 
-    def _name_thread(self, event: _Event) -> None:
-        name = (event.args or {}).get("name")
-        if name is not None:
-            self.thread_names[_text(event.pid), _text(event.tid)] = _text(name)
-
     def _add_arguments(
         self, row: dict[str, int], kind: EventKind, arguments: dict[str, msgspec.Raw]
     ) -> None:
@@ -214,7 +225,7 @@ class _Columns:
                 if column != "stream" or kind in STREAM_KINDS:
                     row[column] = _fit(column, _integer(raw))
             elif key in TEXT_COLUMN_OF_KEY:
-                row[TEXT_COLUMN_OF_KEY[key]] = self.intern(bytes(raw).decode())
+                row[TEXT_COLUMN_OF_KEY[key]] = self.intern(bytes(raw).decode("utf-8", "replace"))
             elif key in ARGUMENT_OF_KEY:
                 argument = ARGUMENT_OF_KEY[key]
                 if argument in TEXT_ARGUMENTS:
@@ -240,7 +251,14 @@ def _fit(column: str, number: int | None) -> int:
 def _text(raw: msgspec.Raw) -> str:
     """A JSON value as text: a string's content, anything else as it is spelled."""
     spelled = bytes(raw)
-    return str(msgspec.json.decode(spelled)) if spelled[:1] == b'"' else spelled.decode()
+    return spelled.decode("utf-8", "replace") if spelled[:1] != b'"' else _string(spelled)
+
+
+def _string(spelled: bytes) -> str:
+    try:
+        return str(msgspec.json.decode(spelled))
+    except UnicodeDecodeError:
+        return str(msgspec.json.decode(spelled.decode("utf-8", "replace").encode()))
 
 
 def _integer(raw: msgspec.Raw) -> int | None:

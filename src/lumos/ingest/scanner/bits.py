@@ -1,0 +1,95 @@
+"""Machine words and vector compares on a byte buffer: the few things numba has no words for.
+
+Each reads up to 64 bytes from `position` on without a bounds check: buffers end in PADDING zero
+bytes, which stop every search (zero is neither white space nor part of any JSON token).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+PADDING = 128
+_BYTE = ir.IntType(8)
+
+
+def _load(context: Any, builder: Any, array: Any, position: Any, array_type: Any, what: Any) -> Any:
+    """An unaligned load of type `what` at `array[position]`."""
+    start = cgutils.create_struct_proxy(array_type)(context, builder, array).data
+    place = builder.bitcast(builder.gep(start, [position]), what.as_pointer())
+    loaded = builder.load(place)
+    loaded.align = 1
+    return loaded
+
+
+def _same(value: int, width: int) -> Any:
+    return ir.Constant(ir.VectorType(_BYTE, width), [value] * width)
+
+
+@intrinsic  # type: ignore[misc]
+def word_at(typing: Any, buffer: Any, position: Any) -> Any:  # noqa: ARG001
+    """The 8 bytes at `position` as one number, first byte lowest."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        buffer_, position_ = arguments
+        return _load(context, builder, buffer_, position_, signature.args[0], ir.IntType(64))
+
+    return types.int64(buffer, types.int64), generate
+
+
+def _mask(width: int, test: Callable[[Any, Any], Any]) -> Any:
+    """An intrinsic: bit i tells whether `test` holds for the byte at `position + i`."""
+
+    @intrinsic  # type: ignore[misc]
+    def mask(typing: Any, buffer: Any, position: Any) -> Any:  # noqa: ARG001
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            vector = ir.VectorType(_BYTE, width)
+            loaded = _load(context, builder, *arguments, signature.args[0], vector)
+            bits = builder.bitcast(test(builder, loaded), ir.IntType(width))
+            return bits if width == 64 else builder.zext(bits, ir.IntType(64))
+
+        return types.int64(buffer, types.int64), generate
+
+    return mask
+
+
+def _string_stop(builder: Any, loaded: Any) -> Any:
+    quote = builder.icmp_unsigned("==", loaded, _same(ord('"'), 64))
+    escape = builder.icmp_unsigned("==", loaded, _same(ord("\\"), 64))
+    control = builder.icmp_unsigned("<", loaded, _same(0x20, 64))
+    return builder.or_(builder.or_(quote, escape), control)
+
+
+def _not_ascii(builder: Any, loaded: Any) -> Any:
+    return builder.icmp_signed("<", loaded, _same(0, 64))
+
+
+def _not_space(builder: Any, loaded: Any) -> Any:
+    tests = [builder.icmp_unsigned("!=", loaded, _same(ord(c), 32)) for c in " \n\r\t"]
+    return builder.and_(builder.and_(tests[0], tests[1]), builder.and_(tests[2], tests[3]))
+
+
+def _not_digit(builder: Any, loaded: Any) -> Any:
+    return builder.icmp_unsigned(">", builder.sub(loaded, _same(ord("0"), 16)), _same(9, 16))
+
+
+string_stops = _mask(64, _string_stop)
+"""Bytes that end a run of plain string content: quotes, backslashes, control characters."""
+beyond_ascii = _mask(64, _not_ascii)
+no_spaces = _mask(32, _not_space)
+no_digits = _mask(16, _not_digit)
+
+
+@intrinsic  # type: ignore[misc]
+def trailing_zeros(typing: Any, number: Any) -> Any:  # noqa: ARG001
+    """Index of the lowest set bit of `number` (64 where there is none)."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.int64(types.int64), generate

@@ -1,0 +1,215 @@
+"""The fast reader: a file -> Document in one compiled pass, or None where it is not sure.
+
+It accepts only what it reads exactly as the typed reader does. Whatever else it meets, it gives
+up the whole file: being wrong is not worth being fast.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from isal import isal_zlib
+
+from lumos.graph.trace import EVENT_COLUMNS, Argument, EventKind
+from lumos.ingest import typed
+from lumos.ingest.events import Document
+from lumos.ingest.files import MAXIMUM_BYTES
+from lumos.ingest.scanner import events, header
+from lumos.ingest.scanner.keys import key_table
+from lumos.ingest.scanner.source import Window, open_text
+from lumos.ingest.scanner.strings import StringTable, intern, larger, new_table, texts
+from lumos.ingest.scanner.tokens import ESCAPED
+from lumos.ingest.vocabulary import KIND_OF_CATEGORY, STREAM_KINDS
+
+_FIRST_ROWS = 2**16
+_CATEGORIES = 1024
+_UNREADABLE = (OSError, EOFError, isal_zlib.error, msgspec.DecodeError, UnicodeDecodeError)
+
+
+class _NotOurs(Exception):
+    """The file holds something that the typed reader has to judge."""
+
+
+def scan_document(path: Path) -> Document | None:
+    """Read `path`, or None where it is not a whole, plain document: then the typed reader must."""
+    try:
+        with open_text(path) as source:
+            return _Scan(Window(source)).run()
+    except (_NotOurs, *_UNREADABLE):
+        return None
+
+
+class _Scan:
+    """The state of one pass: the window, the growing columns, the tables of texts."""
+
+    def __init__(self, window: Window) -> None:
+        self.window = window
+        self.keys = key_table()
+        self.strings = new_table()
+        self.categories = _known_categories()
+        self.rows = _room_for_rows()
+        self.event = events.new_event()
+        self.state = np.zeros(events.STATE_LENGTH, np.int64)
+        self.entries: list[bytes] = []
+        self.thread_names: dict[tuple[str, str], str] = {}
+
+    def run(self) -> Document:
+        borders, stage, has_events = np.zeros(2, np.int64), header.BEGIN, False
+        window = self.window
+        while True:
+            found = header.next_entry(window.buffer, window.end, window.position, stage, borders)
+            if found == header.WRONG and borders[1] < window.end:
+                raise _NotOurs
+            if found in (header.WRONG, header.END_OF_TEXT):
+                if found == header.END_OF_TEXT:
+                    window.position = window.end
+                if self._fill():
+                    continue
+                if found == header.WRONG or stage != header.BEHIND:
+                    raise _NotOurs
+                return self._document()
+            window.position = int(borders[1])
+            if found in (header.BARE_LIST, header.EVENT_LIST):
+                if has_events:
+                    raise _NotOurs
+                has_events = True
+                self._read_events()
+                stage = header.BEHIND if found == header.BARE_LIST else header.NEXT_ENTRY
+            elif found == header.ENTRY:
+                self.entries.append(window.buffer[borders[0] : borders[1]].tobytes())
+                stage = header.NEXT_ENTRY
+            else:
+                is_open = found == header.DOCUMENT_OPEN
+                stage = header.FIRST_ENTRY if is_open else header.BEHIND
+
+    def _fill(self) -> bool:
+        filled = self.window.fill()
+        if self.window.total_bytes > MAXIMUM_BYTES:
+            raise _NotOurs
+        return filled
+
+    def _read_events(self) -> None:
+        window, state = self.window, self.state
+        while True:
+            state[events.POSITION] = window.position
+            why = events.scan_events(
+                window.buffer,
+                window.end,
+                self.keys,
+                self.categories,
+                self.strings,
+                self.rows,
+                self.event,
+                state,
+            )
+            window.position = int(state[events.POSITION])
+            self._take_thread_names()
+            if why == events.LIST_DONE:
+                return
+            if why == events.NEED_STRINGS:
+                self.strings = larger(self.strings, len(window.buffer))
+            elif why == events.NEED_ROOM:
+                self._grow()
+            elif why != events.NEED_TEXT or not self._fill():
+                raise _NotOurs
+
+    def _take_thread_names(self) -> None:
+        """Events that name threads are few: the typed reader's own code reads them."""
+        borders = self.rows.threads[: 2 * self.state[events.THREADS]].tolist()
+        for first, last in zip(borders[::2], borders[1::2], strict=True):
+            named = typed.thread_name(self.window.buffer[first:last].tobytes())
+            if named is not None:
+                self.thread_names[named[0]] = named[1]
+        self.state[events.THREADS] = 0
+
+    def _grow(self) -> None:
+        """Make room for half as many events again; the system moves the pages, nothing is copied."""
+        for name, array in self.rows._asdict().items():
+            is_argument = name.startswith("argument")
+            used = self.state[events.ARGUMENTS if is_argument else events.ROWS]
+            if name != "threads" and 4 * used >= 3 * len(array):
+                array.resize(2 * len(array), refcheck=False)
+
+    def _document(self) -> Document:
+        rows, count = self.rows._asdict(), int(self.state[events.ROWS])
+        for name, array in rows.items():
+            used = self.state[events.ARGUMENTS] if name.startswith("argument") else count
+            if name != "threads":
+                array.resize(int(used), refcheck=False)
+        strings, renumber = _strings(self.strings)
+        if renumber is not None:
+            _renumber(rows, renumber)
+        return Document(
+            header=typed.decode_header(b"{" + b",".join(self.entries) + b"}"),
+            columns={spec.name: rows[spec.name] for spec in EVENT_COLUMNS},
+            strings=strings,
+            argument_row=rows["argument_row"],
+            argument_key=rows["argument_key"],
+            argument_value=rows["argument_value"],
+            thread_names=self.thread_names,
+            skipped=self._skipped(),
+        )
+
+    def _skipped(self) -> dict[str, int]:
+        table, skipped = self.categories.table, {}
+        for text, flag, count in zip(texts(table), table.flags, self.categories.counts, strict=False):
+            spelled = text.decode()
+            if count:
+                skipped[f"ph:{spelled}" if flag & events.PHASE_FLAG else spelled] = int(count)
+        if no_time := int(self.state[events.NO_TIME]):
+            skipped["no time"] = skipped.get("no time", 0) + no_time
+        return skipped
+
+
+def _room_for_rows() -> events.Rows:
+    columns = {spec.name: np.empty(_FIRST_ROWS, spec.dtype) for spec in EVENT_COLUMNS}
+    return events.Rows(
+        **columns,
+        argument_row=np.empty(_FIRST_ROWS, np.int64),
+        argument_key=np.empty(_FIRST_ROWS, np.uint8),
+        argument_value=np.empty(_FIRST_ROWS, np.int64),
+        threads=np.empty(2 * _FIRST_ROWS, np.int64),
+    )
+
+
+def _known_categories() -> events.Categories:
+    table = new_table(_CATEGORIES)
+    for category in KIND_OF_CATEGORY:
+        spelled = np.zeros(len(category) + 128, np.uint8)
+        spelled[: len(category)] = np.frombuffer(category.encode(), np.uint8)
+        intern(table, spelled, 0, len(category), 0)
+    on_stream = np.zeros(len(EventKind), np.bool_)
+    on_stream[[int(kind) for kind in STREAM_KINDS]] = True
+    return events.Categories(
+        table=table,
+        kinds=np.array([int(kind) for kind in KIND_OF_CATEGORY.values()], np.uint8),
+        on_stream=on_stream,
+        counts=np.zeros(_CATEGORIES, np.int64),
+    )
+
+
+def _strings(table: StringTable) -> tuple[tuple[str, ...], Any]:
+    """The texts, and where two spellings give one text, the new number of each entry."""
+    decoded = []
+    for text, flag in zip(texts(table), table.flags, strict=False):
+        decoded.append(msgspec.json.decode(b'"' + text + b'"') if flag & ESCAPED else text.decode())
+    unique: dict[str, int] = {}
+    numbers = [unique.setdefault(text, len(unique)) for text in decoded]
+    if len(unique) == len(decoded):
+        return tuple(decoded), None
+    return tuple(unique), np.array(numbers, np.int64)
+
+
+def _renumber(rows: dict[str, Any], numbers: Any) -> None:
+    for name in ("name", "process", "thread", "shapes", "dtypes"):
+        column = rows[name]
+        present = column >= 0
+        column[present] = numbers[column[present]]
+    is_text = np.isin(rows["argument_key"], [int(argument) for argument in typed.TEXT_ARGUMENTS])
+    rows["argument_value"][is_text] = numbers[rows["argument_value"][is_text]]
+
+
+assert len(Argument) <= events.ARGUMENTS_PER_EVENT

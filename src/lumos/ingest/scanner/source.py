@@ -1,0 +1,70 @@
+"""The text of a file, packed or not, poured through one buffer that is used again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from isal import igzip
+
+from lumos.ingest.files import GZIP_MAGIC
+from lumos.ingest.scanner.bits import PADDING
+
+FIRST_BYTES = 2**20
+LARGEST_BYTES = 2**26
+"""Largest buffer: one event or header entry beyond it is left to the typed reader."""
+
+
+class Readable(Protocol):
+    """What the window needs of a file."""
+
+    def readinto(self, buffer: memoryview, /) -> int | None: ...
+
+
+@contextmanager
+def open_text(path: Path) -> Iterator[Readable]:
+    """The unpacked bytes of `path`."""
+    with path.open("rb", buffering=0) as file:
+        is_packed = file.read(2) == GZIP_MAGIC
+        file.seek(0)
+        if is_packed:
+            with igzip.IGzipFile(fileobj=file, mode="rb") as unpacked:
+                yield unpacked
+        else:
+            yield file
+
+
+class Window:
+    """A part of the text: `buffer[position:end]` is what is read and not yet used.
+
+    Behind `end` there are always PADDING zero bytes.
+    """
+
+    def __init__(self, source: Readable) -> None:
+        self._source = source
+        self.buffer = np.zeros(FIRST_BYTES + PADDING, np.uint8)
+        self.position = 0
+        self.end = 0
+        self.total_bytes = 0
+
+    def fill(self) -> bool:
+        """Drop what is used and read on; False where the text is over or one item is too large."""
+        rest = self.end - self.position
+        if rest and not self.position and self.end + PADDING == len(self.buffer):
+            if len(self.buffer) > LARGEST_BYTES:
+                return False
+            larger = np.zeros(2 * (len(self.buffer) - PADDING) + PADDING, np.uint8)
+            larger[:rest] = self.buffer[:rest]
+            self.buffer = larger
+        else:
+            self.buffer[:rest] = self.buffer[self.position : self.end].copy()
+        self.position, self.end = 0, rest
+        room = memoryview(self.buffer)[rest : len(self.buffer) - PADDING]
+        count = self._source.readinto(room) or 0
+        self.end += count
+        self.total_bytes += count
+        self.buffer[self.end : self.end + PADDING] = 0
+        return count > 0
