@@ -1,0 +1,122 @@
+"""Device tasks: which call launched each, in which order each stream got them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lumos.build.threads import Segments
+from lumos.graph.job import NONE
+from lumos.graph.trace import DEVICE_KINDS, MISSING, EventKind, Trace
+
+
+@dataclass(frozen=True)
+class DeviceTasks:
+    """Device tasks of one trace in stream order: by stream, then as launched; one entry a task.
+
+    `segment` is the host segment of the launching call; NONE for tasks whose launch lies before
+    the trace. A task without a launch of its own in the middle of a stream goes with the task in
+    front of it (`adopted`).
+    """
+
+    event: NDArray[np.int64]
+    stream: NDArray[np.int32]  # index into `streams`
+    segment: NDArray[np.int64]
+    start_ns: NDArray[np.int64]
+    end_ns: NDArray[np.int64]
+    adopted: NDArray[np.bool_]
+    streams: tuple[tuple[int, int], ...]  # (device, stream)
+    first: NDArray[np.int64]  # first task of each stream, one entry more than streams
+
+    def __len__(self) -> int:
+        return len(self.event)
+
+    @property
+    def previous_end_ns(self) -> NDArray[np.int64]:
+        """End of the task in front on the same stream; the smallest int64 for the first."""
+        previous = np.empty(len(self), np.int64)
+        previous[1:] = self.end_ns[:-1]
+        previous[self.first[:-1]] = np.iinfo(np.int64).min
+        return previous
+
+
+def link_device_tasks(trace: Trace, segments: Segments) -> DeviceTasks:
+    """Find the launch of every device task by correlation and put each stream in launch order."""
+    rows = np.flatnonzero(np.isin(trace.kind, DEVICE_KINDS))
+    segment = _launching_segment(trace, segments, rows)
+    key = trace.device[rows].astype(np.int64) << 40 | (trace.stream[rows] & (2**40 - 1))
+    keys, stream = np.unique(key, return_inverse=True)
+    busy = np.bincount(stream, weights=trace.duration_ns[rows], minlength=len(keys))
+    rename = np.empty(len(keys), np.int64)
+    rename[np.argsort(-busy, kind="stable")] = np.arange(len(keys))  # the busiest stream is 0
+    stream = rename[stream]
+    launch_ns = np.where(segment == NONE, np.iinfo(np.int64).min, segments.start_ns[segment])
+    start = trace.start_ns[rows]
+    launch_ns = _with_neighbours(launch_ns, start, stream)
+    order = np.lexsort((rows, start, launch_ns, stream))
+    rows, stream, segment = rows[order], stream[order], segment[order]
+    segment, adopted = _adopt(segment, stream)
+    streams: list[tuple[int, int]] = [(0, 0)] * len(keys)
+    for old, new in enumerate(rename):
+        streams[new] = (int(keys[old] >> 40), int(keys[old] & (2**40 - 1)))
+    return DeviceTasks(
+        event=rows,
+        stream=stream.astype(np.int32),
+        segment=segment,
+        start_ns=trace.start_ns[rows],
+        end_ns=trace.start_ns[rows] + trace.duration_ns[rows],
+        adopted=adopted,
+        streams=tuple(streams),
+        first=np.searchsorted(stream, np.arange(len(keys) + 1)),
+    )
+
+
+def _launching_segment(
+    trace: Trace, segments: Segments, rows: NDArray[np.intp]
+) -> NDArray[np.int64]:
+    """Segment of the call with the task's correlation, NONE without one."""
+    is_call = (segments.event != NONE) & (trace.kind[segments.event] == EventKind.CALL)
+    calls = np.flatnonzero(is_call)
+    number = trace.correlation[segments.event[calls]]
+    calls, number = calls[number != MISSING], number[number != MISSING]
+    order = np.argsort(number, kind="stable")
+    calls, number = calls[order], number[order]
+    wanted = trace.correlation[rows]
+    place = np.searchsorted(number, wanted)
+    place_safe = np.minimum(place, max(len(number) - 1, 0))
+    found = np.zeros(len(rows), bool)
+    if len(number):
+        found = (number[place_safe] == wanted) & (wanted != MISSING)
+        # a launch cannot begin after its task: such a pair is two jobs' ids in one file
+        found &= segments.start_ns[calls[place_safe]] <= trace.start_ns[rows] + 1000
+    return np.where(found, calls[place_safe] if len(number) else NONE, NONE)
+
+
+def _with_neighbours(
+    launch_ns: NDArray[np.int64], start: NDArray[np.int64], stream: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Tasks without a launch get the launch time of the task that ran before them."""
+    order = np.lexsort((start, stream))
+    value = launch_ns[order].copy()
+    same = np.concatenate(([False], stream[order][1:] == stream[order][:-1]))
+    missing = value == np.iinfo(np.int64).min
+    group = np.where(missing & same, 0, 1).cumsum() - 1
+    leader = np.flatnonzero(~(missing & same))
+    value = value[leader][group] if len(value) else value
+    filled = np.empty_like(launch_ns)
+    filled[order] = value
+    return filled
+
+
+def _adopt(
+    segment: NDArray[np.int64], stream: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    same = np.concatenate(([False], stream[1:] == stream[:-1]))
+    orphan = (segment == NONE) & same
+    leader = np.flatnonzero(~orphan)
+    if not len(segment):
+        return segment, orphan
+    adopted = segment[leader][np.where(orphan, 0, 1).cumsum() - 1]
+    return adopted, orphan & (adopted != NONE)

@@ -1,0 +1,329 @@
+"""Host pieces: the segments of all threads with every wait made a row of its own, in host order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lumos.build.calls import CallClass
+from lumos.build.device import DeviceTasks
+from lumos.build.hand_offs import HandOff
+from lumos.build.steps import Steps
+from lumos.build.synchronize import Synchronization
+from lumos.build.threads import Segments
+from lumos.build.waits import Evidence, Wait
+from lumos.graph.job import NONE, TaskKind
+from lumos.units import NS_PER_US
+
+SLOW_LAUNCH_FACTOR = 4
+"""A launch call this many times longer than usual hands its task over near its end."""
+
+
+@dataclass
+class Pieces:
+    """Growing columns of host rows; `order` breaks ties between rows that start together."""
+
+    kind: list[int] = field(default_factory=list)
+    event: list[int] = field(default_factory=list)
+    thread: list[int] = field(default_factory=list)
+    start_ns: list[int] = field(default_factory=list)
+    end_ns: list[int] = field(default_factory=list)
+    order: list[int] = field(default_factory=list)
+    segment: list[int] = field(default_factory=list)
+    stream: list[int] = field(default_factory=list)
+    signal: list[int] = field(default_factory=list)
+    awaits: list[int] = field(default_factory=list)
+    distance: list[int] = field(default_factory=list)
+
+    def add(
+        self,
+        kind: TaskKind,
+        thread: int,
+        start_ns: int,
+        end_ns: int,
+        order: int,
+        *,
+        event: int = NONE,
+        segment: int = NONE,
+        stream: int = NONE,
+        signal: int = NONE,
+        awaits: int = NONE,
+        distance: int = 0,
+    ) -> None:
+        """Append one row."""
+        for name, value in (
+            ("kind", kind), ("thread", thread), ("start_ns", start_ns), ("end_ns", end_ns),
+            ("order", order), ("event", event), ("segment", segment), ("stream", stream),
+            ("signal", signal), ("awaits", awaits), ("distance", distance),
+        ):  # fmt: skip
+            getattr(self, name).append(value)
+
+
+class _Slots:
+    """Numbers for what is signalled and awaited: equal places of different steps share one."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[tuple[object, ...], int] = {}
+
+    def of(self, *key: object) -> int:
+        return self.numbers.setdefault(key, len(self.numbers))
+
+
+Columns = dict[str, NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class HostRows:
+    """Columns of the host rows; the row that launches for each segment; slots of earlier tasks.
+
+    `before_trace` maps a slot that is awaited, though its task was launched before the trace, to
+    that task.
+    """
+
+    columns: Columns
+    row_of_segment: NDArray[np.int64]
+    before_trace: dict[int, int]
+
+
+def host_pieces(
+    segments: Segments,
+    classes: NDArray[np.uint8],
+    tasks: DeviceTasks,
+    steps: Steps,
+    waits: list[Wait],
+    synchronizations: list[Synchronization],
+    hand_offs: list[HandOff],
+) -> HostRows:
+    """All host rows in host order, every wait a row of its own."""
+    slots, extra = _Slots(), Pieces()
+    column = _plain(segments, classes, tasks)
+    _take_hand_offs(segments, hand_offs, column, extra, slots)
+    before_trace = _take_waits(segments, tasks, steps, waits, column, extra, slots)
+    _take_synchronizations(segments, classes, synchronizations, column, extra, slots)
+    _split_slow_launches(segments, tasks, column, extra)
+    _cut_gaps(steps, column, extra)
+    joined = {
+        name: np.concatenate([values, np.array(getattr(extra, name), np.int64)])
+        for name, values in column.items()
+    }
+    order = np.lexsort((joined["order"], joined["start_ns"]))
+    joined = {name: values[order] for name, values in joined.items()}
+    row_of_segment = np.full(len(segments), NONE, np.int64)
+    launching = np.flatnonzero((joined["segment"] != NONE) & (joined["kind"] == TaskKind.LAUNCH))
+    row_of_segment[joined["segment"][launching]] = launching
+    return HostRows(joined, row_of_segment, before_trace)
+
+
+def _plain(
+    segments: Segments, classes: NDArray[np.uint8], tasks: DeviceTasks
+) -> dict[str, NDArray[np.int64]]:
+    """One row a segment, before any wait is known."""
+    count = len(segments)
+    kind = np.full(count, TaskKind.OPERATOR, np.int64)
+    kind[segments.event == NONE] = TaskKind.GAP
+    kind[classes != CallClass.OTHER] = TaskKind.CALL
+    kind[tasks.segment[tasks.segment != NONE]] = TaskKind.LAUNCH
+    none = np.full(count, NONE, np.int64)
+    return {
+        "kind": kind,
+        "event": segments.event.astype(np.int64),
+        "thread": segments.thread.astype(np.int64),
+        "start_ns": segments.start_ns.copy(),
+        "end_ns": segments.end_ns.copy(),
+        "order": 4 * np.arange(count, dtype=np.int64) + 2,
+        "segment": np.arange(count, dtype=np.int64),
+        "stream": none,
+        "signal": none.copy(),
+        "awaits": none.copy(),
+        "distance": np.zeros(count, np.int64),
+    }
+
+
+def _take_hand_offs(
+    segments: Segments, hand_offs: list[HandOff], column: Columns, extra: Pieces, slots: _Slots
+) -> None:
+    """The pause is cut to what follows the signal; the signal is a row of its own."""
+    for one in hand_offs:
+        slot = slots.of("hand-off", one.signaller)
+        extra.add(
+            TaskKind.SIGNAL, int(segments.thread[one.signaller]), one.time_ns, one.time_ns,
+            4 * one.signaller + 3, signal=slot,
+        )  # fmt: skip
+        column["start_ns"][one.waiter] = one.time_ns
+        column["awaits"][one.waiter] = slot
+        column["order"][one.waiter] = 4 * len(segments) + one.waiter
+
+
+def _take_waits(
+    segments: Segments,
+    tasks: DeviceTasks,
+    steps: Steps,
+    waits: list[Wait],
+    column: Columns,
+    extra: Pieces,
+    slots: _Slots,
+) -> dict[int, int]:
+    """Each stream wait awaits a slot; its record is a row of our own where the host made it."""
+    place = _places(tasks, steps, segments)
+    recorded: set[int] = set()
+    before_trace: dict[int, int] = {}
+    for wait in waits:
+        column["kind"][wait.segment] = TaskKind.WAIT_EVENT
+        column["stream"][wait.segment] = wait.waiting
+        if wait.evidence in (Evidence.CALL_PATTERN, Evidence.EXPLICIT):
+            slot = slots.of("record", wait.record)
+            distance = int(
+                place.step_of_segment[wait.segment] - place.step_of_segment[wait.record]
+            )
+            if slot not in recorded:
+                _add_record(segments, wait.record, 4 * wait.record + 1, wait.source, slot, extra)
+        else:
+            slot, distance = _lone_record(segments, wait, place, extra, slots, recorded)
+            if place.step_of_task[wait.awaited] == NONE:
+                before_trace[slot] = wait.awaited
+        recorded.add(slot)
+        column["awaits"][wait.segment] = slot
+        column["distance"][wait.segment] = distance
+    return before_trace
+
+
+def _add_record(
+    segments: Segments, segment: int, order: int, stream: int, slot: int, extra: Pieces
+) -> None:
+    time_ns = int(segments.start_ns[segment])
+    extra.add(
+        TaskKind.RECORD, int(segments.thread[segment]), time_ns, time_ns, order,
+        stream=stream, signal=slot,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Places:
+    """The place of every device task among those of its step and stream, and the way back."""
+
+    step_of_segment: NDArray[np.int32]
+    step_of_task: NDArray[np.int32]
+    launch_segment: NDArray[np.int64]
+    from_back: NDArray[np.int64]
+    task_at: dict[tuple[int, int, int], int]  # (step, stream, place from the back) -> task
+
+
+def _places(tasks: DeviceTasks, steps: Steps, segments: Segments) -> _Places:
+    step_of_segment = steps.step_at(segments.start_ns)
+    step = np.where(tasks.segment == NONE, NONE, step_of_segment[tasks.segment]).astype(np.int32)
+    new = np.ones(len(tasks), bool)
+    new[1:] = (step[1:] != step[:-1]) | (tasks.stream[1:] != tasks.stream[:-1])
+    run = new.cumsum() - 1
+    first = np.flatnonzero(new)
+    size = np.diff(np.append(first, len(tasks)))
+    front = np.arange(len(tasks)) - first[run] if len(tasks) else np.empty(0, np.int64)
+    back = size[run] - 1 - front if len(tasks) else front
+    at = {
+        (int(s), int(stream), int(b)): number
+        for number, (s, stream, b) in enumerate(zip(step, tasks.stream, back, strict=True))
+    }
+    return _Places(step_of_segment, step, tasks.segment, back, at)
+
+
+def _lone_record(
+    segments: Segments, wait: Wait, place: _Places, extra: Pieces, slots: _Slots, recorded: set[int]
+) -> tuple[int, int]:
+    """Slot and distance of a wait for the task launched by segment `wait.record`.
+
+    A wait for a task of an earlier step names the same place in every step, so that it holds in
+    back-to-back copies of one step too.
+    """
+    mine = int(place.step_of_segment[wait.segment])
+    task = wait.awaited
+    theirs = int(place.step_of_task[task])
+    if mine == theirs:
+        slot = slots.of("task", task)
+        if slot not in recorded:
+            _add_record(segments, wait.record, 4 * wait.record + 3, wait.source, slot, extra)
+        return slot, 0
+    back = int(place.from_back[task])
+    slot = slots.of("last", wait.source, back)
+    if slot not in recorded:
+        for step in sorted(set(place.step_of_task.tolist()) - {NONE}):
+            there = place.task_at.get((step, wait.source, back))
+            if there is not None and (segment := int(place.launch_segment[there])) != NONE:
+                _add_record(segments, segment, 4 * segment + 3, wait.source, slot, extra)
+    return slot, max(mine - theirs, 1) if theirs != NONE else 1
+
+
+def _take_synchronizations(
+    segments: Segments,
+    classes: NDArray[np.uint8],
+    synchronizations: list[Synchronization],
+    column: Columns,
+    extra: Pieces,
+    slots: _Slots,
+) -> None:
+    """Blocking calls wait for a stream, a slot or the device; launching ones are cut in two."""
+    usual = _usual_launch_ns(segments, column)
+    for one in synchronizations:
+        segment = one.segment
+        slot = NONE
+        if one.position != segment:
+            slot = slots.of("event", one.position)
+            _add_record(segments, one.position, 4 * one.position + 1, one.stream, slot, extra)
+        if one.behind_launch:
+            begin, end = int(segments.start_ns[segment]), int(segments.end_ns[segment])
+            cut = begin + min(usual, (end - begin) // 2)
+            column["end_ns"][segment] = cut
+            extra.add(
+                TaskKind.SYNCHRONIZE, int(segments.thread[segment]), cut, end, 4 * segment + 3,
+                event=int(segments.event[segment]), stream=one.stream,
+            )  # fmt: skip
+        else:
+            column["kind"][segment] = TaskKind.SYNCHRONIZE
+            column["stream"][segment] = one.stream
+            column["awaits"][segment] = slot
+
+
+def _usual_launch_ns(segments: Segments, column: Columns) -> int:
+    launches = column["kind"] == TaskKind.LAUNCH
+    length = segments.end_ns[launches] - segments.start_ns[launches]
+    return int(np.median(length)) if len(length) else 5 * NS_PER_US
+
+
+def _split_slow_launches(
+    segments: Segments, tasks: DeviceTasks, column: Columns, extra: Pieces
+) -> None:
+    """A launch call much longer than usual hands its task over at its end, or near its begin.
+
+    When its task ran tells which of the two; the rest of the call is host time around it.
+    """
+    usual = _usual_launch_ns(segments, column)
+    first_start = np.full(len(segments), np.iinfo(np.int64).max)
+    own = tasks.segment != NONE
+    np.minimum.at(first_start, tasks.segment[own], tasks.start_ns[own])
+    length = column["end_ns"] - column["start_ns"]
+    slow = (column["kind"] == TaskKind.LAUNCH) & (length > SLOW_LAUNCH_FACTOR * usual)
+    for segment in np.flatnonzero(slow):
+        begin, end = int(column["start_ns"][segment]), int(column["end_ns"][segment])
+        thread, event = int(segments.thread[segment]), int(segments.event[segment])
+        if first_start[segment] >= end - usual:
+            column["start_ns"][segment] = end - usual
+            extra.add(TaskKind.CALL, thread, begin, end - usual, 4 * segment + 1, event=event)
+        else:
+            column["end_ns"][segment] = begin + usual
+            extra.add(TaskKind.CALL, thread, begin + usual, end, 4 * segment + 3, event=event)
+
+
+def _cut_gaps(steps: Steps, column: Columns, extra: Pieces) -> None:
+    """A pause across the border of two steps belongs to both."""
+    borders = np.append(steps.begin_ns, steps.end_ns[-1:])
+    for row in np.flatnonzero((column["kind"] == TaskKind.GAP) & (column["awaits"] == NONE)):
+        begin, end = int(column["start_ns"][row]), int(column["end_ns"][row])
+        inside = borders[(borders > begin) & (borders < end)]
+        if not len(inside):
+            continue
+        column["end_ns"][row] = inside[0]
+        for low, high in zip(inside, np.append(inside[1:], end), strict=True):
+            extra.add(
+                TaskKind.GAP, int(column["thread"][row]), int(low), int(high),
+                int(column["order"][row]),
+            )  # fmt: skip

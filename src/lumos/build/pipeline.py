@@ -1,0 +1,68 @@
+"""Traces -> Job: one question after another, top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from lumos.build.assemble import assemble_program
+from lumos.build.calls import CallClass, call_classes
+from lumos.build.device import link_device_tasks
+from lumos.build.hand_offs import find_hand_offs
+from lumos.build.kernels import collective_kind, communication_kernels
+from lumos.build.pieces import host_pieces
+from lumos.build.steps import find_steps
+from lumos.build.synchronize import find_synchronizations
+from lumos.build.threads import segment_threads
+from lumos.build.waits import resolve_waits
+from lumos.graph.job import NONE, Collective, Job, Placement, Program
+from lumos.graph.timeline import RankTimeline, Timeline
+from lumos.graph.trace import EventKind, Trace
+
+
+def build(traces: Sequence[Trace]) -> tuple[Job, Timeline]:
+    """The Job that the traces recorded, and its measured run (times from the run's start, ns)."""
+    built = [build_rank(trace) for trace in traces]
+    origin = min(int(measured.start_ns.min()) for _, measured in built)
+    ranks = tuple(trace.rank if trace.rank is not None else n for n, trace in enumerate(traces))
+    placement = Placement(
+        ranks=ranks,
+        role=tuple(range(len(traces))),
+        world_size=max([trace.world_size or 1 for trace in traces] + [len(traces)]),
+        groups=traces[0].process_groups,
+        gpu=traces[0].gpu,
+    )
+    timeline = Timeline(
+        tuple(
+            replace(measured, start_ns=measured.start_ns - origin, end_ns=measured.end_ns - origin)
+            for _, measured in built
+        )
+    )
+    return Job(tuple(program for program, _ in built), placement), timeline
+
+
+def build_rank(trace: Trace) -> tuple[Program, RankTimeline]:
+    """The program of one rank and its measured run, in the trace's own time."""
+    segments, thread_labels = segment_threads(trace)
+    tasks = link_device_tasks(trace, segments)
+    is_call = (segments.event != NONE) & (trace.kind[segments.event] == EventKind.CALL)
+    classes = np.where(
+        is_call, call_classes(trace.strings)[trace.name[segments.event]], CallClass.OTHER
+    )
+    steps = find_steps(trace, segments)
+    communicates = communication_kernels(trace.strings)[trace.name[tasks.event]]
+    waits = resolve_waits(
+        trace, segments, tasks, classes, communicates, steps.step_at(segments.start_ns)
+    )
+    synchronizations = find_synchronizations(trace, segments, tasks, classes)
+    host = host_pieces(
+        segments, classes, tasks, steps, waits, synchronizations, find_hand_offs(segments)
+    )
+    number = np.where(communicates, communicates.cumsum() - 1, NONE).astype(np.int32)
+    collectives = tuple(
+        Collective(collective_kind(trace.text(trace.name[event])), NONE)
+        for event in tasks.event[communicates]
+    )
+    return assemble_program(trace, host, tasks, steps, thread_labels, number, collectives)

@@ -1,0 +1,127 @@
+"""Steps: where each begins and ends on the host - annotated, else repeated marks, else the whole."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lumos.build.threads import Segments
+from lumos.graph.job import NONE
+from lumos.graph.trace import EventKind, Trace
+
+_PROFILER_STEP = re.compile(r"ProfilerStep#?\*?\d*")
+_MINIMUM_REPEATS = 3
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Steps in time order: names, begin and end on the host [ns], and how they were found.
+
+    `source` is "ProfilerStep", "annotation", "repetition" or "whole".
+    """
+
+    names: tuple[str, ...]
+    begin_ns: NDArray[np.int64]
+    end_ns: NDArray[np.int64]
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def step_at(self, time_ns: NDArray[np.int64]) -> NDArray[np.int32]:
+        """The step that a host time belongs to; NONE before the first and behind the last.
+
+        Time between two steps belongs to the earlier one.
+        """
+        place = np.searchsorted(self.begin_ns, time_ns, side="right") - 1
+        outside = (place < 0) | (time_ns > self.end_ns[-1])
+        return np.where(outside, NONE, place).astype(np.int32)
+
+
+def find_steps(trace: Trace, segments: Segments) -> Steps:
+    """The steps of a trace: `ProfilerStep#`, else repeated annotations, else repeated operators."""
+    steps = _profiler_steps(trace) or _repeated_annotation(trace) or _repeated_operator(trace, segments)
+    if steps is not None:
+        return steps
+    begin = np.array([segments.start_ns.min()] if len(segments) else [trace.start_ns.min()], np.int64)
+    end = np.array([segments.end_ns.max()] if len(segments) else [trace.start_ns.max()], np.int64)
+    return Steps(("whole",), begin, end, "whole")
+
+
+def _profiler_steps(trace: Trace) -> Steps | None:
+    is_step = np.array([_PROFILER_STEP.fullmatch(text) is not None for text in trace.strings], bool)
+    rows = np.flatnonzero(
+        np.isin(trace.kind, (EventKind.ANNOTATION, EventKind.OPERATOR)) & is_step[trace.name]
+    )
+    if not len(rows):
+        return None
+    rows = rows[np.argsort(trace.start_ns[rows], kind="stable")]
+    # a step that shows on two threads counts once: where its first annotation stands
+    _, first = np.unique(trace.name[rows], return_index=True)
+    rows = rows[np.sort(first)]
+    names = tuple(trace.text(name) for name in trace.name[rows])
+    begin = trace.start_ns[rows]
+    end = begin + trace.duration_ns[rows]
+    end[:-1] = np.minimum(end[:-1], begin[1:])
+    return Steps(names, begin, end, "ProfilerStep")
+
+
+def _repeated_annotation(trace: Trace) -> Steps | None:
+    """An optimizer's annotations repeat once a step; a step runs from one `zero_grad` to the next."""
+    rows = np.flatnonzero(trace.kind == EventKind.ANNOTATION)
+    for mark in ("Optimizer.zero_grad#", "Optimizer.step#"):
+        chosen = [row for row in rows if trace.text(trace.name[row]).startswith(mark)]
+        names = {int(trace.name[row]) for row in chosen}
+        if len(chosen) < _MINIMUM_REPEATS or len(names) != 1:
+            continue
+        marks = np.sort(trace.start_ns[np.array(chosen)])
+        if mark == "Optimizer.step#":  # a step ends with its optimizer
+            end = np.sort(trace.start_ns[np.array(chosen)] + trace.duration_ns[np.array(chosen)])
+            return _between(end, "annotation")
+        return _between(marks, "annotation")
+    return None
+
+
+def _between(marks: NDArray[np.int64], source: str) -> Steps:
+    """Steps from each mark to the next; what comes behind the last mark is no whole step."""
+    names = tuple(f"step {number}" for number in range(len(marks) - 1))
+    return Steps(names, marks[:-1], marks[1:], source)
+
+
+def _repeated_operator(trace: Trace, segments: Segments) -> Steps | None:
+    """The longest period in which the busiest thread repeats the same top-level operators.
+
+    A data loader's `enumerate(DataLoader)` marks steps where it shows at least three times.
+    """
+    rows = np.flatnonzero(trace.kind == EventKind.OPERATOR)
+    loader = np.array([text.startswith("enumerate(DataLoader)") for text in trace.strings], bool)
+    marks = rows[loader[trace.name[rows]]]
+    if len(marks) >= _MINIMUM_REPEATS and len(set(trace.thread[marks].tolist())) == 1:
+        return _between(np.sort(trace.start_ns[marks]), "repetition")
+    if not len(segments):
+        return None
+    thread = int(np.bincount(segments.thread).argmax())
+    top = segments.top[(segments.thread == thread) & (segments.top != NONE)]
+    top = top[np.concatenate(([True], top[1:] != top[:-1]))] if len(top) else top
+    period_first = _period(trace.name[top]) if len(top) else None
+    if period_first is None:
+        return None
+    first, period = period_first
+    return _between(trace.start_ns[top[first::period]], "repetition")
+
+
+def _period(names: NDArray[np.int32]) -> tuple[int, int] | None:
+    """(first, length) of a sequence of names repeated at least three times to the end, or None."""
+    count = len(names)
+    for period in range(2, count // _MINIMUM_REPEATS + 1):
+        same = names[period:] == names[:-period]
+        if not same[-1]:
+            continue
+        broken = np.flatnonzero(~same)
+        first = int(broken[-1]) + 1 if len(broken) else 0
+        if count - first >= (_MINIMUM_REPEATS + 1) * period and len(set(names[first:])) > 1:
+            return first, period
+    return None

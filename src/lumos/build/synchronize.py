@@ -1,0 +1,169 @@
+"""What a blocking call waits for: a stream, an event, the whole device, or the copy it made itself.
+
+    host   | launch K | ... | cudaStreamSynchronize ........ |
+    stream         |=====K=======================|           returns just after K ends
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lumos.build.calls import CallClass
+from lumos.build.device import DeviceTasks
+from lumos.build.threads import Segments
+from lumos.graph.job import NONE, WHOLE_DEVICE
+from lumos.graph.trace import EventKind, Trace
+from lumos.units import NS_PER_US
+
+RETURN_NS = 100 * NS_PER_US
+"""A blocking call returns within this of the end of what it waited for (a page copy included)."""
+EARLY_NS = 2 * NS_PER_US
+BLOCKED_NS = 20 * NS_PER_US
+"""Calls shorter than this are not taken for blocked on the strength of times alone."""
+
+
+@dataclass(frozen=True)
+class Synchronization:
+    """A host segment that waits for what `stream` had been given when the host reached `position`.
+
+    `stream` is WHOLE_DEVICE for everything; `position` is the segment itself, or, for an event,
+    the segment of its record. `behind_launch` marks a call that first launches and then waits
+    for its own task.
+    """
+
+    segment: int
+    stream: int
+    position: int
+    behind_launch: bool
+
+
+def find_synchronizations(
+    trace: Trace, segments: Segments, tasks: DeviceTasks, classes: NDArray[np.uint8]
+) -> list[Synchronization]:
+    """Every host segment that waits for the device, and for what."""
+    if not len(tasks):
+        return []
+    launch_ns = np.where(
+        tasks.segment == NONE, np.iinfo(np.int64).min, segments.start_ns[tasks.segment]
+    )
+    streams = _Streams(tasks, launch_ns)
+    found = []
+    own = np.flatnonzero((tasks.segment != NONE) & ~tasks.adopted)
+    by_thread = {
+        int(t): own[segments.thread[tasks.segment[own]] == t][
+            np.argsort(tasks.segment[own][segments.thread[tasks.segment[own]] == t], kind="stable")
+        ]
+        for t in np.unique(segments.thread)
+    }
+    explicit = _explicit_streams(trace, segments, tasks)
+    wanted = (CallClass.SYNCHRONIZE_STREAM, CallClass.SYNCHRONIZE_EVENT, CallClass.SYNCHRONIZE_DEVICE)
+    for segment in np.flatnonzero(np.isin(classes, wanted)):
+        segment = int(segment)
+        stream, position = WHOLE_DEVICE, segment
+        if classes[segment] != CallClass.SYNCHRONIZE_DEVICE:
+            launched = by_thread[int(segments.thread[segment])]
+            place = int(np.searchsorted(tasks.segment[launched], segment))
+            current = int(tasks.stream[launched[place - 1]]) if place else NONE
+            if classes[segment] == CallClass.SYNCHRONIZE_EVENT:
+                position = _last_record(segments, classes, segment)
+            known = explicit.get(segment, NONE)
+            stream = known if known != NONE else streams.awaited(
+                int(segments.start_ns[position]), int(segments.end_ns[segment]), current
+            )
+        if stream != NONE:
+            found.append(Synchronization(segment, stream, position, behind_launch=False))
+    found += _blocking_copies(trace, segments, tasks, own)
+    found += _blocking_allocations(segments, tasks, classes, streams)
+    return sorted(found, key=lambda one: one.segment)
+
+
+class _Streams:
+    """The last task that each stream had been given at a host time."""
+
+    def __init__(self, tasks: DeviceTasks, launch_ns: NDArray[np.int64]):
+        self.tasks, self.launch_ns = tasks, launch_ns
+
+    def last_end(self, stream: int, time_ns: int) -> int | None:
+        first, last = self.tasks.first[stream], self.tasks.first[stream + 1]
+        place = int(np.searchsorted(self.launch_ns[first:last], time_ns))
+        return int(self.tasks.end_ns[first + place - 1]) if place else None
+
+    def awaited(self, time_ns: int, return_ns: int, current: int) -> int:
+        """The stream for which a call that returned at `return_ns` can have waited.
+
+        The thread's own stream unless its work ended later; then the one that ended last before
+        the return. NONE where every stream contradicts.
+        """
+        ends = {s: self.last_end(s, time_ns) for s in range(len(self.tasks.streams))}
+        possible = {s: end for s, end in ends.items() if end is not None and end <= return_ns + EARLY_NS}
+        close = {s: end for s, end in possible.items() if end >= return_ns - RETURN_NS}
+        if current in close or (current in possible and not close):
+            return current
+        if close:
+            return max(close, key=lambda s: (close[s], -s))
+        return NONE
+
+
+def _explicit_streams(trace: Trace, segments: Segments, tasks: DeviceTasks) -> dict[int, int]:
+    """Streams that cuda_sync events name, by the segment of the call."""
+    rows = np.flatnonzero((trace.kind == EventKind.SYNC) & (trace.stream >= 0))
+    call_of = {
+        int(trace.correlation[event]): place
+        for place, event in enumerate(segments.event)
+        if event != NONE and trace.kind[event] == EventKind.CALL
+    } if len(rows) else {}
+    number = {stream: index for index, (_, stream) in enumerate(tasks.streams)}
+    return {
+        call_of[int(trace.correlation[row])]: number[int(trace.stream[row])]
+        for row in rows
+        if int(trace.correlation[row]) in call_of and int(trace.stream[row]) in number
+        and trace.text(trace.name[row]) == "Stream Sync"
+    }
+
+
+def _last_record(segments: Segments, classes: NDArray[np.uint8], segment: int) -> int:
+    """The last record of the same thread before `segment`; the segment itself without one."""
+    place = segment - 1
+    while place >= 0 and segments.thread[place] == segments.thread[segment]:
+        if classes[place] == CallClass.RECORD:
+            return place
+        place -= 1
+    return segment
+
+
+def _blocking_copies(
+    trace: Trace, segments: Segments, tasks: DeviceTasks, own: NDArray[np.intp]
+) -> list[Synchronization]:
+    """Copies to pageable memory and plain cudaMemcpy return when the copy is done."""
+    to_pageable = np.array(["DtoH" in t and "Pageable" in t for t in trace.strings], bool)
+    plain = np.array([t in ("cudaMemcpy", "hipMemcpy", "hipMemcpyWithStream") for t in trace.strings], bool)
+    copies = own[trace.kind[tasks.event[own]] == EventKind.COPY]
+    segment = tasks.segment[copies]
+    length = segments.end_ns[segment] - segments.start_ns[segment]
+    returned_after = segments.end_ns[segment] >= tasks.end_ns[copies] - EARLY_NS
+    by_name = to_pageable[trace.name[tasks.event[copies]]] | plain[trace.name[segments.event[segment]]]
+    blocking = returned_after & (by_name | (length > 5 * BLOCKED_NS))
+    return [
+        Synchronization(int(s), int(stream), int(s), behind_launch=True)
+        for s, stream in zip(segment[blocking], tasks.stream[copies[blocking]], strict=True)
+    ]
+
+
+def _blocking_allocations(
+    segments: Segments, tasks: DeviceTasks, classes: NDArray[np.uint8], streams: _Streams
+) -> list[Synchronization]:
+    """cudaFree and the like may wait for the whole device: those that end just as it falls idle."""
+    calls = np.flatnonzero(
+        (classes == CallClass.ALLOCATE) & (segments.end_ns - segments.start_ns > BLOCKED_NS)
+    )
+    found = []
+    for call in calls:
+        begin, end = int(segments.start_ns[call]), int(segments.end_ns[call])
+        ends = [streams.last_end(s, begin) for s in range(len(tasks.streams))]
+        last = max((e for e in ends if e is not None), default=None)
+        if last is not None and begin < last <= end + EARLY_NS and end - last < RETURN_NS:
+            found.append(Synchronization(int(call), WHOLE_DEVICE, int(call), behind_launch=False))
+    return found
