@@ -65,6 +65,23 @@ def _string_stop(builder: Any, loaded: Any) -> Any:
     return builder.or_(builder.or_(quote, escape), control)
 
 
+def _quote(builder: Any, loaded: Any) -> Any:
+    return builder.icmp_unsigned("==", loaded, _same(ord('"'), 64))
+
+
+def _backslash(builder: Any, loaded: Any) -> Any:
+    return builder.icmp_unsigned("==", loaded, _same(ord("\\"), 64))
+
+
+def _bracket(character: str) -> Callable[[Any, Any], Any]:
+    """A square or curly bracket: their codes differ in one bit."""
+
+    def test(builder: Any, loaded: Any) -> Any:
+        return builder.icmp_unsigned("==", builder.or_(loaded, _same(0x20, 64)), _same(ord(character), 64))
+
+    return test
+
+
 def _not_ascii(builder: Any, loaded: Any) -> Any:
     return builder.icmp_signed("<", loaded, _same(0, 64))
 
@@ -80,6 +97,10 @@ def _not_digit(builder: Any, loaded: Any) -> Any:
 
 string_stops = _mask(64, _string_stop)
 """Bytes that end a run of plain string content: quotes, backslashes, control characters."""
+quotes = _mask(64, _quote)
+backslashes = _mask(64, _backslash)
+opening_brackets = _mask(64, _bracket("{"))
+closing_brackets = _mask(64, _bracket("}"))
 beyond_ascii = _mask(64, _not_ascii)
 no_spaces = _mask(32, _not_space)
 no_digits = _mask(16, _not_digit)
@@ -91,5 +112,15 @@ def trailing_zeros(typing: Any, number: Any) -> Any:  # noqa: ARG001
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.int64(types.int64), generate
+
+
+@intrinsic  # type: ignore[misc]
+def set_bits(typing: Any, number: Any) -> Any:  # noqa: ARG001
+    """How many bits of `number` are set."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        return builder.ctpop(arguments[0])
 
     return types.int64(types.int64), generate

@@ -174,7 +174,7 @@ def scan_events(
         state[EVENTS_BEFORE] = 1
 
 
-@compiled(allocates=False)
+@compiled(allocates=False, forceinline=True)
 def _read_event(buffer: Any, position: int, keys: Any, event: Any) -> int:
     """Fill `event` from the object at `position`; the position behind it, or as in tokens."""
     event.lengths[:_ARGUMENT_AT] = MISSING
@@ -241,7 +241,7 @@ def _read_event(buffer: Any, position: int, keys: Any, event: Any) -> int:
         position = after_space(buffer, position + 1)
 
 
-@compiled(allocates=False)
+@compiled(allocates=False, forceinline=True)
 def _keep(buffer: Any, start: int, end: int, flags: int, code: int, event: Any) -> bool:
     """Put the value of a known key into `event`; False where the typed reader has to judge it."""
     place, which = code // PLACE, code % PLACE
@@ -278,7 +278,7 @@ def _keep(buffer: Any, start: int, end: int, flags: int, code: int, event: Any) 
     return True
 
 
-@compiled(allocates=False)
+@compiled(allocates=False, forceinline=True)
 def _number_in_string(buffer: Any, start: int, end: int, is_time: bool) -> int:  # noqa: FBT001
     """The number that a string holds; UNDECIDED for spellings that JSON does not have."""
     if number_end(buffer, start) == end:
@@ -289,7 +289,7 @@ def _number_in_string(buffer: Any, start: int, end: int, is_time: bool) -> int: 
     return UNDECIDED if end > start else NO_NUMBER
 
 
-@compiled(allocates=False)
+@compiled(allocates=False, forceinline=True)
 def _keep_text(start: int, end: int, flags: int, is_string: bool, place: int, event: Any) -> None:
     """A string's content, anything else as it is spelled."""
     quotes = 1 if is_string else 0
@@ -298,7 +298,7 @@ def _keep_text(start: int, end: int, flags: int, is_string: bool, place: int, ev
     event.flags[place] = flags
 
 
-@compiled(allocates=False)
+@compiled(allocates=False, forceinline=True)
 def _fitting(column: int, number: int) -> int:
     """`number` as its column stores it: MISSING where it does not fit."""
     if number == NO_NUMBER:
@@ -310,7 +310,7 @@ def _fitting(column: int, number: int) -> int:
     return number
 
 
-@compiled(allocates=False)
+@compiled(allocates=False, forceinline=True)
 def _is(buffer: Any, event: Any, place: int, text: Any) -> bool:
     if event.lengths[place] != len(text):
         return False
@@ -320,13 +320,13 @@ def _is(buffer: Any, event: Any, place: int, text: Any) -> bool:
     return True
 
 
-@compiled(allocates=False)
+@compiled(allocates=False, forceinline=True)
 def _intern(buffer: Any, event: Any, place: int, table: Any, extra_flag: int) -> int:
     flag = event.flags[place] & ESCAPED
     return intern(table, buffer, event.starts[place], max(event.lengths[place], 0), flag | extra_flag)
 
 
-@compiled(allocates=False)
+@compiled(allocates=False, forceinline=True)
 def _add_event(
     buffer: Any,
     begin: int,
@@ -373,12 +373,12 @@ def _add_event(
     return LIST_DONE
 
 
-@compiled(allocates=False)
+@compiled(allocates=False, forceinline=True)
 def _has_time(event: Any, place: int) -> bool:
     return event.lengths[place] >= 0 and event.starts[place] != NO_NUMBER
 
 
-@compiled(allocates=False)
+@compiled(allocates=False, forceinline=True)
 def _add_row(
     buffer: Any, kind: int, categories: Any, strings: Any, rows: Any, event: Any, state: Any
 ) -> int:

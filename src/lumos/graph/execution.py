@@ -1,0 +1,115 @@
+"""ExecutionGraph: the lowered form that the simulator runs - tasks, processors, dependencies.
+
+Tasks come in two parts: one for every row of every rank, in the order of the rows, and markers
+(points on a stream that take no time) behind them. Dependencies are stored by the task that
+waits: those of task `t` are `first[t]:first[t+1]`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Rule(IntEnum):
+    """Why one task waits for another."""
+
+    PROGRAM_ORDER = 0
+    LAUNCH = 1
+    STREAM_ORDER = 2
+    EVENT_WAIT = 3
+    SYNCHRONIZE = 4
+    BACK_PRESSURE = 5
+    HAND_OFF = 6
+    RENDEZVOUS = 7
+    STARTING_STATE = 8
+
+    @property
+    def word(self) -> str:
+        """Its name as users write it."""
+        return self.name.lower()
+
+
+DROPPABLE = tuple(rule for rule in Rule if rule != Rule.STARTING_STATE)
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Dependencies as parallel arrays: `after` starts no earlier than `lag_ns` after `before`.
+
+    `from_start` tells which point of `before` counts: its start, else its end.
+    """
+
+    before: NDArray[np.int64]
+    after: NDArray[np.int64]
+    lag_ns: NDArray[np.int64]
+    from_start: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.before)
+
+    @staticmethod
+    def of(
+        before: NDArray[np.int64],
+        after: NDArray[np.int64],
+        lag_ns: NDArray[np.int64] | int = 0,
+        *,
+        from_start: bool = False,
+    ) -> Edges:
+        """Edges with one lag for all or one each; all from starts or all from ends."""
+        return Edges(
+            np.asarray(before, np.int64),
+            np.asarray(after, np.int64),
+            np.broadcast_to(np.asarray(lag_ns, np.int64), (len(before),)).copy(),
+            np.full(len(before), from_start),
+        )
+
+
+@dataclass(frozen=True)
+class ExecutionGraph:
+    """Tasks and what each waits for; arrays `(tasks,)` and `(dependencies,)`, times in ns.
+
+    `processor` numbers host threads and streams of all ranks; `rank` is the place of the task's
+    rank in the placement; `release_ns` is the earliest start that the recorded starting state
+    allows. `order` is one order in which the tasks can be run. `row_offset[r]` is the first task
+    of rank `r`; `opening[t]` is the task at which a row's time begins (itself, or the marker in
+    front of it where the row waits for other ranks).
+    """
+
+    duration_ns: NDArray[np.int64]
+    delay_ns: NDArray[np.int64]
+    release_ns: NDArray[np.int64]
+    processor: NDArray[np.int32]
+    rank: NDArray[np.int32]
+    first: NDArray[np.int64]
+    before: NDArray[np.int64]
+    lag_ns: NDArray[np.int64]
+    from_start: NDArray[np.bool_]
+    rule: NDArray[np.uint8]
+    order: NDArray[np.int64]
+    row_offset: NDArray[np.int64]
+    opening: NDArray[np.int64]
+    on_host: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.duration_ns)
+
+    @property
+    def rows(self) -> int:
+        """How many tasks are rows; markers follow them."""
+        return int(self.row_offset[-1])
+
+    def with_durations(self, duration_ns: NDArray[np.int64]) -> ExecutionGraph:
+        """The same graph with other task durations."""
+        return replace(self, duration_ns=duration_ns)
+
+    def self_check(self) -> None:
+        """Raise AssertionError where order and dependencies disagree."""
+        place = np.empty(len(self), np.int64)
+        place[self.order] = np.arange(len(self))
+        after = np.repeat(np.arange(len(self)), np.diff(self.first))
+        assert (place[self.before] < place[after]).all(), "the order runs what is awaited first"
+        assert self.duration_ns.min(initial=0) >= 0

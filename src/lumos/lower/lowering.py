@@ -1,0 +1,154 @@
+"""Job -> ExecutionGraph: every rule on every rank, then one order in which all can run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lumos.graph.execution import Edges, ExecutionGraph, Rule
+from lumos.graph.job import NONE, WHOLE_DEVICE, Job, Program, TaskKind
+from lumos.lower.back_pressure import back_pressure
+from lumos.lower.context import RankContext, rank_context
+from lumos.lower.event_wait import event_wait
+from lumos.lower.hand_off import hand_off
+from lumos.lower.launch import launch
+from lumos.lower.order import topological_order
+from lumos.lower.program_order import program_order
+from lumos.lower.stream_order import stream_order
+from lumos.lower.synchronize import synchronize
+
+RULES: tuple[tuple[Rule, Callable[[RankContext], Edges]], ...] = (
+    (Rule.PROGRAM_ORDER, program_order),
+    (Rule.LAUNCH, launch),
+    (Rule.STREAM_ORDER, stream_order),
+    (Rule.EVENT_WAIT, event_wait),
+    (Rule.SYNCHRONIZE, synchronize),
+    (Rule.BACK_PRESSURE, back_pressure),
+    (Rule.HAND_OFF, hand_off),
+)
+
+
+def lower(job: Job, drop: Collection[Rule] = ()) -> ExecutionGraph:
+    """Derive what must wait for what; `drop` leaves out kinds of dependencies.
+
+    Raises UnfinishableScheduleError where tasks wait for each other in a circle.
+    """
+    contexts = _contexts(job)
+    edges, rules = [], []
+    for rule, derive in RULES:
+        if rule in drop:
+            continue
+        for context in contexts:
+            found = derive(context)
+            edges.append(found)
+            rules.append(np.full(len(found), rule, np.uint8))
+    return _graph(job, contexts, edges, rules)
+
+
+def _contexts(job: Job) -> list[RankContext]:
+    programs = [job.programs[role] for role in job.placement.role]
+    coupled = [np.zeros(len(program.rows), bool) for program in programs]
+    marker = sum(len(program.rows) for program in programs)
+    contexts, offset, processor = [], 0, 0
+    for program, own in zip(programs, coupled, strict=True):
+        context, marker = rank_context(program, job.lags, offset, processor, marker, own)
+        contexts.append(context)
+        offset += len(program.rows)
+        processor += len(program.processors)
+    return contexts
+
+
+def _graph(
+    job: Job, contexts: list[RankContext], edges: list[Edges], rules: list[NDArray[np.uint8]]
+) -> ExecutionGraph:
+    rows = sum(len(context.program.rows) for context in contexts)
+    count = rows + sum(int((c.marker_of_row != NONE).sum()) for c in contexts)
+    duration, delay = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    release = np.full(count, 0, np.int64)
+    processor, rank = np.empty(count, np.int32), np.empty(count, np.int32)
+    opening = np.arange(count)
+    on_host = np.zeros(count, bool)
+    for number, context in enumerate(contexts):
+        table, own = context.program.rows, slice(context.offset, context.offset + len(context.program.rows))
+        duration[own], delay[own] = table.duration_ns, table.delay_ns
+        processor[own] = table.processor + context.processor_offset
+        rank[own] = number
+        is_stream = np.array([p.is_stream for p in context.program.processors], bool)
+        on_host[own] = ~is_stream[table.processor]
+        opening[own] = context.opening
+        marked = np.flatnonzero(context.marker_of_row != NONE)
+        processor[context.marker_of_row[marked]] = table.stream[marked] + context.processor_offset
+        rank[context.marker_of_row[marked]] = number
+        _release(context, release)
+    before = np.concatenate([e.before for e in edges]) if edges else np.empty(0, np.int64)
+    after = np.concatenate([e.after for e in edges]) if edges else np.empty(0, np.int64)
+    by_task = np.argsort(after, kind="stable")
+    first = np.searchsorted(after[by_task], np.arange(count + 1))
+    sorted_before = before[by_task]
+    return ExecutionGraph(
+        duration_ns=duration,
+        delay_ns=delay,
+        release_ns=release,
+        processor=processor,
+        rank=rank,
+        first=first,
+        before=sorted_before,
+        lag_ns=np.concatenate([e.lag_ns for e in edges])[by_task],
+        from_start=np.concatenate([e.from_start for e in edges])[by_task],
+        rule=np.concatenate(rules)[by_task],
+        order=topological_order(first, sorted_before, _describe(job, contexts)),
+        row_offset=np.array([c.offset for c in contexts] + [rows], np.int64),
+        opening=opening,
+        on_host=on_host,
+    )
+
+
+def _release(context: RankContext, release: NDArray[np.int64]) -> None:
+    """What the recorded start delays: first rows of busy processors, waits for earlier work."""
+    program, start = context.program, context.program.start
+    rows = program.rows
+    waits = np.flatnonzero((rows.kind == TaskKind.WAIT_EVENT) & (rows.awaits != NONE)).astype(np.int64)
+    unbound = waits[context.signalling_row(waits) == NONE]
+    release[context.marker_of_row[unbound]] = context.state_of_slots(unbound)
+    if start is None:
+        return
+    for number, processor in enumerate(program.processors):
+        mine = (
+            context.item_task[context.item_first[number] : context.item_first[number + 1]]
+            if processor.is_stream
+            else context.offset + np.flatnonzero(rows.processor == number)[:1]
+        )
+        if len(mine):
+            release[mine[0]] = max(int(release[mine[0]]), int(start.free_ns[number]))
+    calls = np.flatnonzero((rows.kind == TaskKind.SYNCHRONIZE) & (rows.awaits == NONE))
+    for call in calls:
+        streams = (
+            [n for n, p in enumerate(program.processors) if p.is_stream]
+            if rows.stream[call] == WHOLE_DEVICE
+            else [int(rows.stream[call])]
+        )
+        idle = [
+            s for s in streams
+            if start.free_ns[s] > 0
+            and context.last_item(np.array([s], np.int32), np.array([call]))[0] == NONE
+        ]
+        for stream in idle:
+            task = context.offset + call
+            release[task] = max(int(release[task]), int(start.free_ns[stream]))
+
+
+def _describe(job: Job, contexts: list[RankContext]) -> Callable[[int], str]:
+    """Words for a task, for the error that names a circle."""
+
+    def describe(task: int) -> str:
+        for number, context in enumerate(contexts):
+            program: Program = context.program
+            if context.offset <= task < context.offset + len(program.rows):
+                row = task - context.offset
+                name = program.names[program.rows.name[row]]
+                return f"rank {job.placement.ranks[number]}: {name}"
+        return "a point on a stream"
+
+    return describe
