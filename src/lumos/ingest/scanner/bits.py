@@ -42,6 +42,17 @@ def word_at(typing: Any, buffer: Any, position: Any) -> Any:  # noqa: ARG001
     return types.int64(buffer, types.int64), generate
 
 
+@intrinsic  # type: ignore[misc]
+def byte_at(typing: Any, buffer: Any, position: Any) -> Any:  # noqa: ARG001
+    """The byte at `position`; unlike an index it takes no detour for negative positions."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        loaded = _load(context, builder, *arguments, signature.args[0], _BYTE)
+        return builder.zext(loaded, ir.IntType(64))
+
+    return types.int64(buffer, types.int64), generate
+
+
 def _mask(width: int, test: Callable[[Any, Any], Any]) -> Any:
     """An intrinsic: bit i tells whether `test` holds for the byte at `position + i`."""
 

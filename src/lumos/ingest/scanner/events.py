@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lumos.compiled import compiled
 from lumos.graph.trace import ALL_STREAMS, MISSING
-from lumos.ingest.scanner.bits import trailing_zeros
+from lumos.ingest.scanner.bits import byte_at, trailing_zeros
 from lumos.ingest.scanner.keys import (
     IN_EVENT,
     IN_NUMBER_ARGUMENT,
@@ -149,14 +149,14 @@ def scan_events(
     """
     while True:
         position = after_space(buffer, state[POSITION])
-        if buffer[position] == LIST_END:
+        if byte_at(buffer, position) == LIST_END:
             state[POSITION] = position + 1
             return LIST_DONE
         if state[EVENTS_BEFORE]:
-            if buffer[position] != COMMA:
+            if byte_at(buffer, position) != COMMA:
                 return NOT_OURS if position < end else NEED_TEXT
             position = after_space(buffer, position + 1)
-        if buffer[position] != OBJECT:
+        if byte_at(buffer, position) != OBJECT:
             return NOT_OURS if position < end else NEED_TEXT
         if (
             state[ROWS] >= len(rows.kind)
@@ -174,7 +174,7 @@ def scan_events(
         state[EVENTS_BEFORE] = 1
 
 
-@compiled(allocates=False, forceinline=True)
+@compiled(allocates=False)
 def _read_event(buffer: Any, position: int, keys: Any, event: Any) -> int:
     """Fill `event` from the object at `position`; the position behind it, or as in tokens."""
     event.lengths[:_ARGUMENT_AT] = MISSING
@@ -183,11 +183,11 @@ def _read_event(buffer: Any, position: int, keys: Any, event: Any) -> int:
     event.present[:] = 0
     inside, seen = 0, 0
     position = after_space(buffer, position + 1)
-    closing = buffer[position] == OBJECT_END
+    closing = byte_at(buffer, position) == OBJECT_END
     while True:
         if not closing:
             # a key
-            if buffer[position] != QUOTE:
+            if byte_at(buffer, position) != QUOTE:
                 return -1 - position
             key = position + 1
             stop = string_end(buffer, key)
@@ -196,7 +196,7 @@ def _read_event(buffer: Any, position: int, keys: Any, event: Any) -> int:
             if stop & 3:  # a key in escapes, or in bytes that may be no text
                 return -1 - position
             position = after_space(buffer, (stop >> 2) + 1)
-            if buffer[position] != COLON:
+            if byte_at(buffer, position) != COLON:
                 return -1 - position
             start = after_space(buffer, position + 1)
             entry = find_key(keys, buffer, key, (stop >> 2) - key, inside)
@@ -207,11 +207,11 @@ def _read_event(buffer: Any, position: int, keys: Any, event: Any) -> int:
                 seen |= 1 << entry
                 code = keys.codes[entry]
             # its value
-            first = buffer[start]
+            first = byte_at(buffer, start)
             if first == OBJECT and code == _ARGS:
                 inside = 1
                 position = after_space(buffer, start + 1)
-                closing = buffer[position] == OBJECT_END
+                closing = byte_at(buffer, position) == OBJECT_END
                 continue
             if first == QUOTE:
                 stop = string_end(buffer, start + 1)
@@ -227,25 +227,25 @@ def _read_event(buffer: Any, position: int, keys: Any, event: Any) -> int:
                 if not _keep(buffer, start, position, flags, code, event):
                     return -1 - key
             position = after_space(buffer, position)
-        closing = buffer[position] == OBJECT_END
+        closing = byte_at(buffer, position) == OBJECT_END
         if closing:
             if not inside:
                 return position + 1
             inside = 0
             position = after_space(buffer, position + 1)
-            if buffer[position] == OBJECT_END:
+            if byte_at(buffer, position) == OBJECT_END:
                 return position + 1
             closing = False
-        if buffer[position] != COMMA:
+        if byte_at(buffer, position) != COMMA:
             return -1 - position
         position = after_space(buffer, position + 1)
 
 
-@compiled(allocates=False, forceinline=True)
+@compiled(allocates=False)
 def _keep(buffer: Any, start: int, end: int, flags: int, code: int, event: Any) -> bool:
     """Put the value of a known key into `event`; False where the typed reader has to judge it."""
     place, which = code // PLACE, code % PLACE
-    first = buffer[start]
+    first = byte_at(buffer, start)
     is_string = first == QUOTE
     if place == IN_EVENT and which < _TS:
         if which <= _NAME and not is_string:
@@ -278,18 +278,18 @@ def _keep(buffer: Any, start: int, end: int, flags: int, code: int, event: Any) 
     return True
 
 
-@compiled(allocates=False, forceinline=True)
+@compiled(allocates=False)
 def _number_in_string(buffer: Any, start: int, end: int, is_time: bool) -> int:  # noqa: FBT001
     """The number that a string holds; UNDECIDED for spellings that JSON does not have."""
     if number_end(buffer, start) == end:
         return nanoseconds(buffer, start) if is_time else integer(buffer, start)
     for place in range(start, end):
-        if not _IN_NUMBERS[buffer[place]]:
+        if not _IN_NUMBERS[byte_at(buffer, place)]:
             return NO_NUMBER
     return UNDECIDED if end > start else NO_NUMBER
 
 
-@compiled(allocates=False, forceinline=True)
+@compiled(allocates=False)
 def _keep_text(start: int, end: int, flags: int, is_string: bool, place: int, event: Any) -> None:
     """A string's content, anything else as it is spelled."""
     quotes = 1 if is_string else 0
@@ -298,7 +298,7 @@ def _keep_text(start: int, end: int, flags: int, is_string: bool, place: int, ev
     event.flags[place] = flags
 
 
-@compiled(allocates=False, forceinline=True)
+@compiled(allocates=False)
 def _fitting(column: int, number: int) -> int:
     """`number` as its column stores it: MISSING where it does not fit."""
     if number == NO_NUMBER:
@@ -310,23 +310,23 @@ def _fitting(column: int, number: int) -> int:
     return number
 
 
-@compiled(allocates=False, forceinline=True)
+@compiled(allocates=False)
 def _is(buffer: Any, event: Any, place: int, text: Any) -> bool:
     if event.lengths[place] != len(text):
         return False
     for index in range(len(text)):
-        if buffer[event.starts[place] + index] != text[index]:
+        if byte_at(buffer, event.starts[place] + index) != text[index]:
             return False
     return True
 
 
-@compiled(allocates=False, forceinline=True)
+@compiled(allocates=False)
 def _intern(buffer: Any, event: Any, place: int, table: Any, extra_flag: int) -> int:
     flag = event.flags[place] & ESCAPED
     return intern(table, buffer, event.starts[place], max(event.lengths[place], 0), flag | extra_flag)
 
 
-@compiled(allocates=False, forceinline=True)
+@compiled(allocates=False)
 def _add_event(
     buffer: Any,
     begin: int,
@@ -340,7 +340,7 @@ def _add_event(
     """Append `event` as a row, or count why not; LIST_DONE where that worked."""
     if (event.flags[_PH] | event.flags[_CAT]) & ESCAPED:
         return NOT_OURS
-    is_span = event.lengths[_PH] == 1 and buffer[event.starts[_PH]] == _COMPLETE
+    is_span = event.lengths[_PH] == 1 and byte_at(buffer, event.starts[_PH]) == _COMPLETE
     kind, times = MISSING, True
     if is_span:
         category = _intern(buffer, event, _CAT, categories.table, 0)
@@ -364,7 +364,7 @@ def _add_event(
     if kind >= 0:
         state[NO_TIME] += 1
         return LIST_DONE
-    if event.lengths[_PH] == 1 and buffer[event.starts[_PH]] == _METADATA:
+    if event.lengths[_PH] == 1 and byte_at(buffer, event.starts[_PH]) == _METADATA:
         if _is(buffer, event, _NAME, _THREAD_NAME) or event.flags[_NAME] & ESCAPED:
             rows.threads[2 * state[THREADS]] = begin
             rows.threads[2 * state[THREADS] + 1] = behind
@@ -373,12 +373,12 @@ def _add_event(
     return LIST_DONE
 
 
-@compiled(allocates=False, forceinline=True)
+@compiled(allocates=False)
 def _has_time(event: Any, place: int) -> bool:
     return event.lengths[place] >= 0 and event.starts[place] != NO_NUMBER
 
 
-@compiled(allocates=False, forceinline=True)
+@compiled(allocates=False)
 def _add_row(
     buffer: Any, kind: int, categories: Any, strings: Any, rows: Any, event: Any, state: Any
 ) -> int:

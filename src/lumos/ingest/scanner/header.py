@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lumos.compiled import compiled
+from lumos.ingest.scanner.bits import byte_at
 from lumos.ingest.scanner.tokens import (
     COLON,
     COMMA,
@@ -34,7 +35,7 @@ def next_entry(buffer: Any, end: int, position: int, stage: int, borders: Any) -
     """
     position = after_space(buffer, position)
     borders[0], borders[1] = position, position + 1
-    first = buffer[position]
+    first = byte_at(buffer, position)
     if position >= end:
         borders[1] = position
         return END_OF_TEXT
@@ -58,7 +59,7 @@ def next_entry(buffer: Any, end: int, position: int, stage: int, borders: Any) -
 @compiled(allocates=False)
 def _entry(buffer: Any, position: int, borders: Any) -> int:
     borders[0] = borders[1] = position
-    if buffer[position] != QUOTE:
+    if byte_at(buffer, position) != QUOTE:
         return WRONG
     stop = string_end(buffer, position + 1)
     if stop < 0:
@@ -69,12 +70,12 @@ def _entry(buffer: Any, position: int, borders: Any) -> int:
     key, length = position + 1, (stop >> 2) - position - 1
     position = after_space(buffer, (stop >> 2) + 1)
     borders[1] = position
-    if buffer[position] != COLON:
+    if byte_at(buffer, position) != COLON:
         return WRONG
     position = after_space(buffer, position + 1)
     if _is_events_key(buffer, key, length):
-        borders[1] = position + 1 if buffer[position] == LIST else position
-        return EVENT_LIST if buffer[position] == LIST else WRONG
+        borders[1] = position + 1 if byte_at(buffer, position) == LIST else position
+        return EVENT_LIST if byte_at(buffer, position) == LIST else WRONG
     behind = value_end(buffer, position)
     borders[1] = behind if behind >= 0 else -1 - behind
     return ENTRY if behind >= 0 else WRONG
@@ -85,6 +86,6 @@ def _is_events_key(buffer: Any, position: int, length: int) -> bool:
     if length != len(_EVENTS_KEY):
         return False
     for index in range(len(_EVENTS_KEY)):
-        if buffer[position + index] != _EVENTS_KEY[index]:
+        if byte_at(buffer, position + index) != _EVENTS_KEY[index]:
             return False
     return True

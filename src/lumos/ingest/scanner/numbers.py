@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from lumos.compiled import compiled
-from lumos.ingest.scanner.bits import word_at
+from lumos.ingest.scanner.bits import byte_at, word_at
 from lumos.ingest.scanner.tokens import MINUS, POINT, ZERO, digits_end
 
 NO_NUMBER = -(2**63)
@@ -40,7 +40,7 @@ def _digits(buffer: Any, position: int, count: int) -> int:
         return NO_NUMBER
     number = 0
     for place in range(position, position + count):
-        digit = int(buffer[place]) - ZERO
+        digit = byte_at(buffer, place) - ZERO
         if number > (_LARGEST - digit) // 10:
             return NO_NUMBER
         number = number * 10 + digit
@@ -50,7 +50,7 @@ def _digits(buffer: Any, position: int, count: int) -> int:
 @compiled(allocates=False)
 def integer(buffer: Any, position: int) -> int:
     """The number at `position`, its fraction cut off; NO_NUMBER beyond int64."""
-    negative = buffer[position] == MINUS
+    negative = byte_at(buffer, position) == MINUS
     if negative:
         position += 1
     end = digits_end(buffer, position)
@@ -63,20 +63,20 @@ def integer(buffer: Any, position: int) -> int:
 @compiled(allocates=False)
 def nanoseconds(buffer: Any, position: int) -> int:
     """The microseconds at `position` in ns, rounded half up; NO_NUMBER beyond 2**62 ns."""
-    negative = buffer[position] == MINUS
+    negative = byte_at(buffer, position) == MINUS
     if negative:
         position += 1
     end = digits_end(buffer, position)
     whole, thousandths = _digits(buffer, position, end - position), 0
-    if buffer[end] == POINT:
+    if byte_at(buffer, end) == POINT:
         position = end + 1
         count = digits_end(buffer, position) - position
         if count > _EXACT_FRACTION:
             return UNDECIDED
         for place in range(position, position + 3):
-            digit = int(buffer[place]) - ZERO if place < position + count else 0
+            digit = byte_at(buffer, place) - ZERO if place < position + count else 0
             thousandths = thousandths * 10 + digit
-        if count > 3 and buffer[position + 3] >= ZERO + 5:
+        if count > 3 and byte_at(buffer, position + 3) >= ZERO + 5:
             thousandths += 1
     if whole == NO_NUMBER or whole > _LARGEST_NS // 1000:
         return NO_NUMBER

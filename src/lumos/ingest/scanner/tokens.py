@@ -13,6 +13,7 @@ from lumos.compiled import compiled
 from lumos.ingest.scanner.bits import (
     backslashes,
     beyond_ascii,
+    byte_at,
     closing_brackets,
     no_digits,
     no_spaces,
@@ -38,9 +39,9 @@ _TRUE, _FALSE, _NULL = b"true", b"false", b"null"
 @compiled(allocates=False)
 def after_space(buffer: Any, position: int) -> int:
     """The first position from `position` on that is no white space."""
-    if buffer[position] > 32:
+    if byte_at(buffer, position) > 32:
         return position
-    if buffer[position + 1] > 32 and buffer[position] == 32:
+    if byte_at(buffer, position + 1) > 32 and byte_at(buffer, position) == 32:
         return position + 1
     while True:
         solid = no_spaces(buffer, position)
@@ -65,9 +66,9 @@ def string_end(buffer: Any, position: int) -> int:
         if trailing_zeros(high) < step:
             flags |= NOT_ASCII
         position += step
-        if buffer[position] == QUOTE:
+        if byte_at(buffer, position) == QUOTE:
             return 4 * position + flags
-        if buffer[position] != BACKSLASH:
+        if byte_at(buffer, position) != BACKSLASH:
             return -1 - position
         flags |= ESCAPED
         position = _escape_end(buffer, position + 1)
@@ -78,7 +79,7 @@ def string_end(buffer: Any, position: int) -> int:
 @compiled(allocates=False)
 def _escape_end(buffer: Any, position: int) -> int:
     """The position behind an escape; `position` is behind its backslash. No surrogates."""
-    letter = buffer[position]
+    letter = byte_at(buffer, position)
     for known in _ESCAPES:
         if letter == known:
             return position + 1
@@ -86,7 +87,7 @@ def _escape_end(buffer: Any, position: int) -> int:
         return -1 - position
     code = 0
     for place in range(position + 1, position + 5):
-        digit = buffer[place]
+        digit = byte_at(buffer, place)
         if ZERO <= digit <= NINE:
             code = code * 16 + digit - 48
         elif 97 <= (digit | 32) <= 102:
@@ -111,27 +112,27 @@ def digits_end(buffer: Any, position: int) -> int:
 @compiled(allocates=False)
 def number_end(buffer: Any, position: int) -> int:
     """The position behind the number that starts here. Numbers with an exponent are refused."""
-    if buffer[position] == MINUS:
+    if byte_at(buffer, position) == MINUS:
         position += 1
     end = digits_end(buffer, position)
-    if end == position or (buffer[position] == ZERO and end != position + 1):
+    if end == position or (byte_at(buffer, position) == ZERO and end != position + 1):
         return -1 - position
-    if buffer[end] == POINT:
+    if byte_at(buffer, end) == POINT:
         position = end + 1
         end = digits_end(buffer, position)
         if end == position:
             return -1 - position
-    if buffer[end] == EXPONENTS[0] or buffer[end] == EXPONENTS[1]:
+    if byte_at(buffer, end) == EXPONENTS[0] or byte_at(buffer, end) == EXPONENTS[1]:
         return -1 - end
     return end
 
 
 @compiled(allocates=False)
 def _literal_end(buffer: Any, position: int) -> int:
-    first = buffer[position]
+    first = byte_at(buffer, position)
     word = _TRUE if first == _TRUE[0] else _FALSE if first == _FALSE[0] else _NULL
     for index in range(len(word)):
-        if buffer[position + index] != word[index]:
+        if byte_at(buffer, position + index) != word[index]:
             return -1 - position - index
     return position + len(word)
 
@@ -139,7 +140,7 @@ def _literal_end(buffer: Any, position: int) -> int:
 @compiled(allocates=False)
 def scalar_end(buffer: Any, position: int) -> int:
     """The position behind the number, true, false or null that starts here."""
-    first = buffer[position]
+    first = byte_at(buffer, position)
     if ZERO <= first <= NINE or first == MINUS:
         return number_end(buffer, position)
     return _literal_end(buffer, position)
@@ -148,13 +149,13 @@ def scalar_end(buffer: Any, position: int) -> int:
 @compiled(allocates=False)
 def _value_behind_key(buffer: Any, position: int) -> int:
     """The position of the value whose key starts here."""
-    if buffer[position] != QUOTE:
+    if byte_at(buffer, position) != QUOTE:
         return -1 - position
     end = string_end(buffer, position + 1)
     if end < 0:
         return end
     position = after_space(buffer, (end >> 2) + 1)
-    if buffer[position] != COLON:
+    if byte_at(buffer, position) != COLON:
         return -1 - position
     return after_space(buffer, position + 1)
 
@@ -164,7 +165,7 @@ def value_end(buffer: Any, position: int) -> int:
     """The position behind the value that starts here, whatever it is."""
     inside_object, depth = 0, 0  # one bit for each list or object that is open
     while True:
-        first = buffer[position]
+        first = byte_at(buffer, position)
         if first == LIST or first == OBJECT:
             if depth == MAXIMUM_DEPTH:
                 return -1 - position
@@ -172,7 +173,7 @@ def value_end(buffer: Any, position: int) -> int:
             inside_object = (inside_object << 1) | is_object
             depth += 1
             position = after_space(buffer, position + 1)
-            if buffer[position] != (OBJECT_END if is_object else LIST_END):
+            if byte_at(buffer, position) != (OBJECT_END if is_object else LIST_END):
                 if is_object:
                     position = _value_behind_key(buffer, position)
                     if position < 0:
@@ -192,14 +193,14 @@ def value_end(buffer: Any, position: int) -> int:
                 return position
         while depth:
             position = after_space(buffer, position)
-            if buffer[position] != (OBJECT_END if inside_object & 1 else LIST_END):
+            if byte_at(buffer, position) != (OBJECT_END if inside_object & 1 else LIST_END):
                 break
             position += 1
             inside_object >>= 1
             depth -= 1
         if not depth:
             return position
-        if buffer[position] != COMMA:
+        if byte_at(buffer, position) != COMMA:
             return -1 - position
         position = after_space(buffer, position + 1)
         if inside_object & 1:

@@ -1,0 +1,37 @@
+"""One step of a Job on its own: its rows, its measured run, what was under way when it began."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from lumos.graph.blocks import block_begin_ns, starting_state, take_blocks
+from lumos.graph.job import Job
+from lumos.graph.timeline import RankTimeline, Timeline
+
+
+def step_of(job: Job, measured: Timeline, block: int) -> tuple[Job, Timeline]:
+    """Block `block` of every rank with its recorded start; times from the earliest rank's begin."""
+    begins = [
+        block_begin_ns(job.programs[role], run, block)
+        for role, run in zip(job.placement.role, measured.ranks, strict=True)
+    ]
+    origin = min(begins)
+    programs, runs = [], []
+    for role, run in zip(job.placement.role, measured.ranks, strict=True):
+        program = job.programs[role]
+        own = program.rows.block == block
+        state = starting_state(program, run, block)
+        shift = block_begin_ns(program, run, block) - origin
+        state = replace(
+            state,
+            free_ns=np.maximum(state.free_ns, 0) + shift,
+            slot_ns={slot: time + shift for slot, time in state.slot_ns.items()},
+        )
+        programs.append(replace(take_blocks(program, block, block + 1), start=state))
+        runs.append(
+            RankTimeline(run.start_ns[own] - origin, run.end_ns[own] - origin, run.wait_ns[own])
+        )
+    placement = replace(job.placement, role=tuple(range(len(programs))))
+    return replace(job, programs=tuple(programs), placement=placement), Timeline(tuple(runs))
