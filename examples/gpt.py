@@ -56,6 +56,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     training.add_argument("--learning-rate", type=float, default=1e-3)
     training.add_argument("--steps", type=int, default=20, help="timed steps, never profiled")
     training.add_argument("--warm-up-steps", type=int, default=2, help="steps before the timed ones")
+    training.add_argument("--reserve-mb", type=int, default=0, help="host memory to touch before training")
     training.add_argument("--report", type=Path, metavar="FILE", help="write losses and step times as JSON")
 
     layout = parser.add_argument_group("layout")
@@ -101,9 +102,8 @@ def connect(options: argparse.Namespace) -> Layout:
         dist.init_process_group(backend)
     else:
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
-    if dist.get_world_size() != options.dp * options.tp * options.pp:
-        message = f"{dist.get_world_size()} processes, but --dp x --tp x --pp is {options.dp * options.tp * options.pp}"
-        raise SystemExit(message)
+    if (count := dist.get_world_size()) != options.dp * options.tp * options.pp:
+        raise SystemExit(f"--dp x --tp x --pp must be the number of processes, {count}")
     return Layout(**form_groups(options), device=device)
 
 
@@ -192,9 +192,9 @@ class RowParallelLinear(nn.Linear):
 class Block(nn.Module):
     """One transformer layer: causal attention, then a four times wider perceptron."""
 
-    def __init__(self, options: argparse.Namespace, group: dist.ProcessGroup) -> None:
+    def __init__(self, number: int, options: argparse.Namespace, group: dist.ProcessGroup) -> None:
         super().__init__()
-        hidden = options.hidden
+        self.number, hidden = number, options.hidden
         self.head_size = hidden // options.heads
         self.attention_norm = nn.LayerNorm(hidden)
         self.attention_in = ColumnParallelLinear(hidden, 3 * hidden, group)
@@ -211,8 +211,9 @@ class Block(nn.Module):
         return self.attention_out(mixed.transpose(1, 2).flatten(-2))
 
     def forward(self, hidden: Tensor) -> Tensor:
-        hidden = hidden + self.attend(self.attention_norm(hidden))
-        return hidden + self.perceptron_out(F.gelu(self.perceptron_in(self.perceptron_norm(hidden))))
+        with record_function(f"layer {self.number}"):
+            hidden = hidden + self.attend(self.attention_norm(hidden))
+            return hidden + self.perceptron_out(F.gelu(self.perceptron_in(self.perceptron_norm(hidden))))
 
 
 class Stage(nn.Module):
@@ -224,12 +225,11 @@ class Stage(nn.Module):
 
     def __init__(self, options: argparse.Namespace, layout: Layout) -> None:
         super().__init__()
-        number, count = layout.pp.rank(), layout.pp.size()
-        self.first, self.last, self.recompute = number == 0, number == count - 1, options.recompute
-        per_stage = options.layers // count
-        own = range(number * per_stage, (number + 1) * per_stage)
+        place, count = layout.pp.rank(), layout.pp.size()
+        self.first, self.last, self.recompute = place == 0, place == count - 1, options.recompute
+        own = torch.arange(options.layers).chunk(count)[place].tolist()
         # Keys are layer numbers of the whole model: parameter names do not depend on the layout.
-        self.layers = nn.ModuleDict({str(layer): Block(options, layout.tp) for layer in own})
+        self.layers = nn.ModuleDict({str(number): Block(number, options, layout.tp) for number in own})
         if self.first:
             self.token = nn.Embedding(options.vocabulary, options.hidden)
             self.position = nn.Embedding(options.sequence, options.hidden)
@@ -242,21 +242,12 @@ class Stage(nn.Module):
         if self.first:
             with record_function("embedding"):
                 hidden = self.token(entering) + self.position.weight
-        for name, block in self.layers.items():
-            run = self.annotated(name, block)
-            hidden = checkpoint(run, hidden, use_reentrant=False) if self.recompute else run(hidden)
+        for block in self.layers.values():
+            hidden = checkpoint(block, hidden, use_reentrant=False) if self.recompute else block(hidden)
         if not self.last:
             return hidden
         with record_function("loss"):
             return F.cross_entropy(self.head(self.norm(hidden)).flatten(0, 1).float(), targets.flatten())
-
-    @staticmethod
-    def annotated(name: str, block: Block) -> Any:
-        def run(hidden: Tensor) -> Tensor:
-            with record_function(f"layer {name}"):
-                return block(hidden)
-
-        return run
 
 
 @torch.no_grad()
@@ -411,6 +402,15 @@ class Trainer:
 # --- The run ----------------------------------------------------------------------------------------
 
 
+def reserve_memory(size_mb: int) -> None:
+    """Touch and free host memory, for an allocator that keeps what it has (record.py sets it so).
+
+    A profiler's small objects break up the heap, training then needs fresh pages, and on a virtual
+    machine those page faults made profiled steps nearly twice as long as others.
+    """
+    torch.ones(size_mb << 20, dtype=torch.uint8)
+
+
 def time_steps(trainer: Trainer, count: int) -> list[float]:
     """Run steps without a profiler and return the wall time of each on this rank, in ms."""
     times_ms = []
@@ -449,6 +449,7 @@ def mean_losses(trainer: Trainer) -> list[float]:
 def main() -> None:
     """Train, time and, on request, profile."""
     options = parse_arguments()
+    reserve_memory(options.reserve_mb)
     layout = connect(options)
     trainer = Trainer(options, layout)
     time_steps(trainer, options.warm_up_steps)
