@@ -11,6 +11,7 @@ from lumos.build.steps import Steps
 from lumos.graph.job import (
     NONE,
     Collective,
+    CollectiveKind,
     Processor,
     Program,
     Rows,
@@ -30,11 +31,12 @@ def assemble_program(
     steps: Steps,
     thread_labels: list[tuple[str, str]],
     collective_of_task: NDArray[np.int32],
-    collectives: tuple[Collective, ...],
+    collectives: int,
 ) -> tuple[Program, RankTimeline]:
     """Put every device task behind its launch, keep what belongs to a step, number it locally.
 
-    Times of the returned timeline are as absolute as the trace's.
+    Times of the returned timeline are as absolute as the trace's. The program has room for
+    `collectives` descriptions, which are filled in when the ranks are matched.
     """
     source, is_task = _interleave(host, tasks)
     step = steps.step_at(host.columns["start_ns"])
@@ -79,7 +81,7 @@ def assemble_program(
         names=(*trace.strings, *OWN_NAMES),
         processors=_processors(trace, thread_labels, tasks),
         blocks=steps.names,
-        collectives=collectives,
+        collectives=(Collective(CollectiveKind.UNKNOWN, NONE),) * collectives,
         start=_state_before(host, tasks, steps, threads, kept),
     )
     return program, RankTimeline(start, end, np.zeros(len(source), np.int64))

@@ -11,13 +11,15 @@ from lumos.build.assemble import assemble_program
 from lumos.build.calls import CallClass, call_classes
 from lumos.build.device import link_device_tasks
 from lumos.build.hand_offs import find_hand_offs
-from lumos.build.kernels import collective_kind, communication_kernels
+from lumos.build.collectives import Communication, describe_communication
+from lumos.build.kernels import communication_kernels
 from lumos.build.pieces import host_pieces
+from lumos.build.ranks import match_ranks
 from lumos.build.steps import find_steps
 from lumos.build.synchronize import find_synchronizations
 from lumos.build.threads import segment_threads
 from lumos.build.waits import resolve_waits
-from lumos.graph.job import NONE, Collective, Job, Placement, Program
+from lumos.graph.job import NONE, Job, Placement, Program
 from lumos.graph.timeline import RankTimeline, Timeline
 from lumos.graph.trace import EventKind, Trace
 
@@ -25,26 +27,29 @@ from lumos.graph.trace import EventKind, Trace
 def build(traces: Sequence[Trace]) -> tuple[Job, Timeline]:
     """The Job that the traces recorded, and its measured run (times from the run's start, ns)."""
     built = [build_rank(trace) for trace in traces]
-    origin = min(int(measured.start_ns.min()) for _, measured in built)
+    programs, runs, described = zip(*built, strict=True)
+    matched = match_ranks(traces, programs, runs, described)
+    origin = min(int(run.start_ns.min()) for run in matched.runs)
     ranks = tuple(trace.rank if trace.rank is not None else n for n, trace in enumerate(traces))
     placement = Placement(
         ranks=ranks,
         role=tuple(range(len(traces))),
         world_size=max([trace.world_size or 1 for trace in traces] + [len(traces)]),
-        groups=traces[0].process_groups,
+        groups=matched.groups,
         gpu=traces[0].gpu,
     )
     timeline = Timeline(
         tuple(
-            replace(measured, start_ns=measured.start_ns - origin, end_ns=measured.end_ns - origin)
-            for _, measured in built
+            replace(run, start_ns=run.start_ns - origin, end_ns=run.end_ns - origin)
+            for run in matched.runs
         )
     )
-    return Job(tuple(program for program, _ in built), placement), timeline
+    findings = tuple(finding for trace in traces for finding in trace.findings)
+    return Job(matched.programs, placement, findings=findings + matched.findings), timeline
 
 
-def build_rank(trace: Trace) -> tuple[Program, RankTimeline]:
-    """The program of one rank and its measured run, in the trace's own time."""
+def build_rank(trace: Trace) -> tuple[Program, RankTimeline, list[Communication]]:
+    """The program of one rank, its measured run in the trace's own time, its communication."""
     segments, thread_labels = segment_threads(trace)
     tasks = link_device_tasks(trace, segments)
     is_call = (segments.event != NONE) & (trace.kind[segments.event] == EventKind.CALL)
@@ -61,8 +66,6 @@ def build_rank(trace: Trace) -> tuple[Program, RankTimeline]:
         segments, classes, tasks, steps, waits, synchronizations, find_hand_offs(segments)
     )
     number = np.where(communicates, communicates.cumsum() - 1, NONE).astype(np.int32)
-    collectives = tuple(
-        Collective(collective_kind(trace.text(trace.name[event])), NONE)
-        for event in tasks.event[communicates]
-    )
-    return assemble_program(trace, host, tasks, steps, thread_labels, number, collectives)
+    described = describe_communication(trace, segments, tasks, communicates)
+    program, run = assemble_program(trace, host, tasks, steps, thread_labels, number, len(described))
+    return program, run, described

@@ -48,6 +48,7 @@ def fit(job: Job, measured: Timeline) -> Job:
     )
     lags = replace(lags, event_wait=_event_lag(job, lags, graph, start, end, ready))
     job, sync_lags = _own_times(job, graph, start, end, ready)
+    job = _transfer_times(job, graph, start, end)
     job = replace(job, lags=replace(lags, synchronize=sync_lags))
     return _with_delays(job, measured)
 
@@ -179,12 +180,39 @@ def _own_times(
     return replace(job, programs=tuple(programs)), lags
 
 
+def _transfer_times(
+    job: Job, graph: ExecutionGraph, start: NDArray[np.int64], end: NDArray[np.int64]
+) -> Job:
+    """Collectives that wait for other ranks, without the wait: from the last arrival to the end."""
+    coupled = np.flatnonzero(graph.opening[: graph.rows] != np.arange(graph.rows))
+    if not len(coupled):
+        return job
+    arrived: dict[int, list[int]] = {}
+    for task in coupled.tolist():
+        edges = slice(int(graph.first[task]), int(graph.first[task + 1]))
+        point = graph.before[edges][graph.rule[edges] == Rule.RENDEZVOUS][0]
+        arrived.setdefault(int(point), []).append(task)
+    transfer = graph.duration_ns.copy()
+    for members in arrived.values():
+        last = max(int(start[task]) for task in members)
+        for task in members:
+            transfer[task] = max(0, int(end[task]) - last)
+    programs = list(job.programs)
+    for (_, own), role in zip(_per_program(job, graph), job.placement.role, strict=True):
+        rows = programs[role].rows
+        waits = graph.opening[own] != np.arange(own.start, own.stop)
+        duration = np.where(waits, transfer[own], rows.duration_ns)
+        programs[role] = replace(programs[role], rows=rows.with_columns(duration_ns=duration))
+    return replace(job, programs=tuple(programs))
+
+
 def _with_delays(job: Job, measured: Timeline) -> Job:
     """The column of delays: how much later than all rules allow a device task started."""
     graph = lower(job)
     start, end = measured_times(graph, measured)
     latest = np.maximum(ready_by_rule(graph, start, end).max(axis=0), graph.release_ns)
-    delay = start - latest
+    # a collective is late at its opening; what follows is waiting for the others
+    delay = start[: graph.rows] - latest[graph.opening[: graph.rows]]
     programs = list(job.programs)
     for (_, own), role in zip(_per_program(job, graph), job.placement.role, strict=True):
         rows = programs[role].rows

@@ -111,12 +111,24 @@ class CollectiveKind(IntEnum):
     UNKNOWN = 12
 
 
+ALL_MEMBERS_WAIT = frozenset(
+    {
+        CollectiveKind.ALL_REDUCE,
+        CollectiveKind.ALL_GATHER,
+        CollectiveKind.REDUCE_SCATTER,
+        CollectiveKind.ALL_TO_ALL,
+        CollectiveKind.BARRIER,
+    }
+)
+"""Kinds whose data starts to move when the last member is there, and that end together."""
+
+
 @dataclass(frozen=True)
 class Collective:
     """One communication task: its kind, its group and what it moves.
 
-    `group` is an index into Placement.groups, NONE where the trace does not tell. `sequence` is
-    the number the trace gives, NONE without; `in_bytes` and `out_bytes` are None where unknown.
+    `group` is an index into Placement.groups, NONE where the trace does not tell; `in_bytes` and
+    `out_bytes` are None where unknown. Its sequence number is derived when the Job is lowered.
     """
 
     kind: CollectiveKind

@@ -27,6 +27,7 @@ class RankContext:
     processor_offset: int
     marker_of_row: NDArray[np.int64]  # task of a WAIT_EVENT row's marker, NONE for other rows
     opening: NDArray[np.int64]  # task with which a row opens (its own, or a marker in front)
+    markers: int
     item_task: NDArray[np.int64]
     item_row: NDArray[np.int64]
     item_first: NDArray[np.int64]
@@ -103,7 +104,7 @@ def rank_context(
     tie = np.concatenate([np.ones(len(device) + len(waiting)), np.zeros(len(arriving))])
     order = np.lexsort((tie, item_row, stream))
     context = RankContext(
-        program, lags, offset, processor_offset, np.where(waits, marker, NONE), opening,
+        program, lags, offset, processor_offset, np.where(waits, marker, NONE), opening, len(marked),
         item_task[order], item_row[order],
         np.searchsorted(stream[order], np.arange(len(program.processors) + 1)),
     )  # fmt: skip

@@ -16,6 +16,7 @@ from lumos.lower.hand_off import hand_off
 from lumos.lower.launch import launch
 from lumos.lower.order import topological_order
 from lumos.lower.program_order import program_order
+from lumos.lower.rendezvous import meetings, rendezvous
 from lumos.lower.stream_order import stream_order
 from lumos.lower.synchronize import synchronize
 
@@ -35,7 +36,9 @@ def lower(job: Job, drop: Collection[Rule] = ()) -> ExecutionGraph:
 
     Raises UnfinishableScheduleError where tasks wait for each other in a circle.
     """
-    contexts = _contexts(job)
+    programs = [job.programs[role] for role in job.placement.role]
+    met = [] if Rule.RENDEZVOUS in drop else meetings(programs)
+    contexts = _contexts(job, programs, met)
     edges, rules = [], []
     for rule, derive in RULES:
         if rule in drop:
@@ -44,12 +47,21 @@ def lower(job: Job, drop: Collection[Rule] = ()) -> ExecutionGraph:
             found = derive(context)
             edges.append(found)
             rules.append(np.full(len(found), rule, np.uint8))
-    return _graph(job, contexts, edges, rules)
+    rows_and_markers = sum(len(c.program.rows) + c.markers for c in contexts)
+    edges.append(
+        rendezvous(met, [c.opening for c in contexts], [c.offset for c in contexts], rows_and_markers)
+    )
+    rules.append(np.full(len(edges[-1]), Rule.RENDEZVOUS, np.uint8))
+    return _graph(job, contexts, edges, rules, rows_and_markers + len(met))
 
 
-def _contexts(job: Job) -> list[RankContext]:
-    programs = [job.programs[role] for role in job.placement.role]
+def _contexts(
+    job: Job, programs: list[Program], met: list[list[tuple[int, int]]]
+) -> list[RankContext]:
     coupled = [np.zeros(len(program.rows), bool) for program in programs]
+    for members in met:
+        for place, row in members:
+            coupled[place][row] = True
     marker = sum(len(program.rows) for program in programs)
     contexts, offset, processor = [], 0, 0
     for program, own in zip(programs, coupled, strict=True):
@@ -61,13 +73,16 @@ def _contexts(job: Job) -> list[RankContext]:
 
 
 def _graph(
-    job: Job, contexts: list[RankContext], edges: list[Edges], rules: list[NDArray[np.uint8]]
+    job: Job,
+    contexts: list[RankContext],
+    edges: list[Edges],
+    rules: list[NDArray[np.uint8]],
+    count: int,
 ) -> ExecutionGraph:
     rows = sum(len(context.program.rows) for context in contexts)
-    count = rows + sum(int((c.marker_of_row != NONE).sum()) for c in contexts)
     duration, delay = np.zeros(count, np.int64), np.zeros(count, np.int64)
     release = np.full(count, 0, np.int64)
-    processor, rank = np.empty(count, np.int32), np.empty(count, np.int32)
+    processor, rank = np.full(count, NONE, np.int32), np.full(count, NONE, np.int32)
     opening = np.arange(count)
     on_host = np.zeros(count, bool)
     for number, context in enumerate(contexts):
@@ -81,6 +96,9 @@ def _graph(
         marked = np.flatnonzero(context.marker_of_row != NONE)
         processor[context.marker_of_row[marked]] = table.stream[marked] + context.processor_offset
         rank[context.marker_of_row[marked]] = number
+        opened = np.flatnonzero(context.opening != context.offset + np.arange(len(table)))
+        processor[context.opening[opened]] = table.processor[opened] + context.processor_offset
+        rank[context.opening[opened]] = number
         _release(context, release)
     before = np.concatenate([e.before for e in edges]) if edges else np.empty(0, np.int64)
     after = np.concatenate([e.after for e in edges]) if edges else np.empty(0, np.int64)

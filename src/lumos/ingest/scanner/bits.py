@@ -1,7 +1,10 @@
-"""Machine words and vector compares on a byte buffer: the few things numba has no words for.
+"""Loads, stores and vector compares behind an address: the few things numba has no words for.
 
-Each reads up to 64 bytes from `position` on without a bounds check: buffers end in PADDING zero
-bytes, which stop every search (zero is neither white space nor part of any JSON token).
+The scanner's small functions hand each other addresses, one word each: an array takes seven, and
+a table of arrays fifty, which cost more than the work done with them.
+
+Searches read up to 64 bytes from `position` on without a bounds check: buffers end in PADDING
+zero bytes, which stop every one of them (zero is neither white space nor part of a JSON token).
 """
 
 from __future__ import annotations
@@ -11,16 +14,15 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 PADDING = 128
 _BYTE = ir.IntType(8)
 
 
-def _load(context: Any, builder: Any, array: Any, position: Any, array_type: Any, what: Any) -> Any:
-    """An unaligned load of type `what` at `array[position]`."""
-    start = cgutils.create_struct_proxy(array_type)(context, builder, array).data
+def _load(builder: Any, address: Any, position: Any, what: Any) -> Any:
+    """An unaligned load of type `what` at `position` behind `address`."""
+    start = builder.inttoptr(address, _BYTE.as_pointer())
     place = builder.bitcast(builder.gep(start, [position]), what.as_pointer())
     loaded = builder.load(place)
     loaded.align = 1
@@ -36,10 +38,9 @@ def word_at(typing: Any, buffer: Any, position: Any) -> Any:  # noqa: ARG001
     """The 8 bytes at `position` as one number, first byte lowest."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        buffer_, position_ = arguments
-        return _load(context, builder, buffer_, position_, signature.args[0], ir.IntType(64))
+        return _load(builder, *arguments, ir.IntType(64))
 
-    return types.int64(buffer, types.int64), generate
+    return types.int64(types.int64, types.int64), generate
 
 
 @intrinsic  # type: ignore[misc]
@@ -47,10 +48,42 @@ def byte_at(typing: Any, buffer: Any, position: Any) -> Any:  # noqa: ARG001
     """The byte at `position`; unlike an index it takes no detour for negative positions."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        loaded = _load(context, builder, *arguments, signature.args[0], _BYTE)
+        loaded = _load(builder, *arguments, _BYTE)
         return builder.zext(loaded, ir.IntType(64))
 
-    return types.int64(buffer, types.int64), generate
+    return types.int64(types.int64, types.int64), generate
+
+
+@intrinsic  # type: ignore[misc]
+def number_at(typing: Any, numbers: Any, index: Any) -> Any:  # noqa: ARG001
+    """The int64 at `index` behind the address `numbers`."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        start = builder.inttoptr(arguments[0], ir.IntType(64).as_pointer())
+        return builder.load(builder.gep(start, [arguments[1]]))
+
+    return types.int64(types.int64, types.int64), generate
+
+
+def _put(width: int) -> Any:
+    """An intrinsic that sets the integer of `width` bits at `index` behind an address."""
+
+    @intrinsic  # type: ignore[misc]
+    def put(typing: Any, numbers: Any, index: Any, number: Any) -> Any:  # noqa: ARG001
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+            start = builder.inttoptr(arguments[0], ir.IntType(width).as_pointer())
+            cut = arguments[2] if width == 64 else builder.trunc(arguments[2], ir.IntType(width))
+            builder.store(cut, builder.gep(start, [arguments[1]]))
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64, types.int64), generate
+
+    return put
+
+
+put_number = _put(64)
+put_int32 = _put(32)
+put_byte = _put(8)
 
 
 def _mask(width: int, test: Callable[[Any, Any], Any]) -> Any:
@@ -60,11 +93,11 @@ def _mask(width: int, test: Callable[[Any, Any], Any]) -> Any:
     def mask(typing: Any, buffer: Any, position: Any) -> Any:  # noqa: ARG001
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             vector = ir.VectorType(_BYTE, width)
-            loaded = _load(context, builder, *arguments, signature.args[0], vector)
+            loaded = _load(builder, *arguments, vector)
             bits = builder.bitcast(test(builder, loaded), ir.IntType(width))
             return bits if width == 64 else builder.zext(bits, ir.IntType(64))
 
-        return types.int64(buffer, types.int64), generate
+        return types.int64(types.int64, types.int64), generate
 
     return mask
 

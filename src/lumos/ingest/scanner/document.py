@@ -12,20 +12,23 @@ from typing import Any
 import msgspec
 import numpy as np
 from isal import isal_zlib
+from numpy.typing import NDArray
 
 from lumos.graph.trace import EVENT_COLUMNS, Argument, EventKind
 from lumos.ingest import typed
 from lumos.ingest.events import Document
 from lumos.ingest.files import MAXIMUM_BYTES
 from lumos.ingest.scanner import events, header
+from lumos.ingest.scanner.bits import PADDING
 from lumos.ingest.scanner.keys import key_table
 from lumos.ingest.scanner.source import Window, open_text
-from lumos.ingest.scanner.strings import StringTable, intern, larger, new_table, texts
+from lumos.ingest.scanner.strings import StringTable, intern
 from lumos.ingest.scanner.tokens import ESCAPED
 from lumos.ingest.vocabulary import KIND_OF_CATEGORY, STREAM_KINDS
 
 _FIRST_ROWS = 2**16
 _CATEGORIES = 1024
+_SPARSE = {"argument_row": np.int64, "argument_key": np.uint8, "argument_value": np.int64}
 _UNREADABLE = (OSError, EOFError, isal_zlib.error, msgspec.DecodeError, UnicodeDecodeError)
 
 
@@ -48,9 +51,9 @@ class _Scan:
     def __init__(self, window: Window) -> None:
         self.window = window
         self.keys = key_table()
-        self.strings = new_table()
-        self.categories = _known_categories()
-        self.rows = _room_for_rows()
+        self.strings = StringTable()
+        self.categories = _Categories()
+        self.columns = _new_columns()
         self.event = events.new_event()
         self.state = np.zeros(events.STATE_LENGTH, np.int64)
         self.entries: list[bytes] = []
@@ -60,7 +63,7 @@ class _Scan:
         borders, stage, has_events = np.zeros(2, np.int64), header.BEGIN, False
         window = self.window
         while True:
-            found = header.next_entry(window.buffer, window.end, window.position, stage, borders)
+            found = header.next_entry(window.address, window.end, window.position, stage, borders)
             if found == header.WRONG and borders[1] < window.end:
                 raise _NotOurs
             if found in (header.WRONG, header.END_OF_TEXT):
@@ -96,49 +99,55 @@ class _Scan:
         while True:
             state[events.POSITION] = window.position
             why = events.scan_events(
-                window.buffer,
+                window.address,
                 window.end,
-                self.keys,
-                self.categories,
-                self.strings,
-                self.rows,
-                self.event,
-                state,
+                self.keys.ctypes.data,
+                self.categories.address,
+                self.strings.address,
+                self._room().ctypes.data,
+                self.event.ctypes.data,
+                state.ctypes.data,
             )
             window.position = int(state[events.POSITION])
             self._take_thread_names()
             if why == events.LIST_DONE:
                 return
             if why == events.NEED_STRINGS:
-                self.strings = larger(self.strings, len(window.buffer))
+                self.strings = self.strings.larger(len(window.buffer))
             elif why == events.NEED_ROOM:
                 self._grow()
             elif why != events.NEED_TEXT or not self._fill():
                 raise _NotOurs
 
+    def _room(self) -> NDArray[np.int64]:
+        """The room there is and the addresses of all columns, as compiled code takes them."""
+        columns = list(self.columns.values())
+        sizes = [len(columns[0]), len(columns[-2]), len(columns[-1]) // 2]
+        return np.array(sizes + [column.ctypes.data for column in columns], np.int64)
+
     def _take_thread_names(self) -> None:
         """Events that name threads are few: the typed reader's own code reads them."""
-        borders = self.rows.threads[: 2 * self.state[events.THREADS]].tolist()
+        borders = self.columns["threads"][: 2 * self.state[events.THREADS]].tolist()
         for first, last in zip(borders[::2], borders[1::2], strict=True):
             named = typed.thread_name(self.window.buffer[first:last].tobytes())
             if named is not None:
                 self.thread_names[named[0]] = named[1]
         self.state[events.THREADS] = 0
 
+    def _used(self, column: str) -> int:
+        return int(self.state[events.ARGUMENTS if column in _SPARSE else events.ROWS])
+
     def _grow(self) -> None:
-        """Make room for half as many events again; the system moves the pages, nothing is copied."""
-        for name, array in self.rows._asdict().items():
-            is_argument = name.startswith("argument")
-            used = self.state[events.ARGUMENTS if is_argument else events.ROWS]
-            if name != "threads" and 4 * used >= 3 * len(array):
-                array.resize(2 * len(array), refcheck=False)
+        """Double the columns that are nearly full; the system moves the pages, nothing is copied."""
+        for name, column in self.columns.items():
+            if name != "threads" and 4 * self._used(name) >= 3 * len(column):
+                column.resize(2 * len(column), refcheck=False)
 
     def _document(self) -> Document:
-        rows, count = self.rows._asdict(), int(self.state[events.ROWS])
-        for name, array in rows.items():
-            used = self.state[events.ARGUMENTS] if name.startswith("argument") else count
-            if name != "threads":
-                array.resize(int(used), refcheck=False)
+        rows = self.columns
+        del rows["threads"]
+        for name, column in rows.items():
+            column.resize(self._used(name), refcheck=False)
         strings, renumber = _strings(self.strings)
         if renumber is not None:
             _renumber(rows, renumber)
@@ -154,8 +163,8 @@ class _Scan:
         )
 
     def _skipped(self) -> dict[str, int]:
-        table, skipped = self.categories.table, {}
-        for text, flag, count in zip(texts(table), table.flags, self.categories.counts, strict=False):
+        skipped: dict[str, int] = {}
+        for (text, flag), count in zip(self.categories.table.texts(), self.categories.counts, strict=False):
             spelled = text.decode()
             if count:
                 skipped[f"ph:{spelled}" if flag & events.PHASE_FLAG else spelled] = int(count)
@@ -164,37 +173,37 @@ class _Scan:
         return skipped
 
 
-def _room_for_rows() -> events.Rows:
+def _new_columns() -> dict[str, NDArray[Any]]:
+    """Columns with some room, in the order that compiled code knows."""
     columns = {spec.name: np.empty(_FIRST_ROWS, spec.dtype) for spec in EVENT_COLUMNS}
-    return events.Rows(
-        **columns,
-        argument_row=np.empty(_FIRST_ROWS, np.int64),
-        argument_key=np.empty(_FIRST_ROWS, np.uint8),
-        argument_value=np.empty(_FIRST_ROWS, np.int64),
-        threads=np.empty(2 * _FIRST_ROWS, np.int64),
-    )
+    sparse = {name: np.empty(_FIRST_ROWS, dtype) for name, dtype in _SPARSE.items()}
+    return {**columns, **sparse, "threads": np.empty(2 * _FIRST_ROWS, np.int64)}
 
 
-def _known_categories() -> events.Categories:
-    table = new_table(_CATEGORIES)
-    for category in KIND_OF_CATEGORY:
-        spelled = np.zeros(len(category) + 128, np.uint8)
-        spelled[: len(category)] = np.frombuffer(category.encode(), np.uint8)
-        intern(table, spelled, 0, len(category), 0)
-    on_stream = np.zeros(len(EventKind), np.bool_)
-    on_stream[[int(kind) for kind in STREAM_KINDS]] = True
-    return events.Categories(
-        table=table,
-        kinds=np.array([int(kind) for kind in KIND_OF_CATEGORY.values()], np.uint8),
-        on_stream=on_stream,
-        counts=np.zeros(_CATEGORIES, np.int64),
-    )
+class _Categories:
+    """The texts of `cat` and `ph` met so far, the known categories first, and their counts."""
+
+    def __init__(self) -> None:
+        self.table = StringTable(_CATEGORIES)
+        self.counts = np.zeros(_CATEGORIES, np.int64)
+        for category in KIND_OF_CATEGORY:
+            spelled = np.frombuffer(category.encode() + bytes(PADDING), np.uint8)
+            intern(self.table.address, spelled.ctypes.data, 0, len(category), 0)
+        kinds = [int(kind) for kind in KIND_OF_CATEGORY.values()]
+        has_stream = [kind in STREAM_KINDS for kind in EventKind]
+        head = [self.table.address, self.counts.ctypes.data, len(kinds), *kinds, *has_stream]
+        self._head = np.array(head, np.int64)
+
+    @property
+    def address(self) -> int:
+        """What compiled code takes."""
+        return int(self._head.ctypes.data)
 
 
 def _strings(table: StringTable) -> tuple[tuple[str, ...], Any]:
     """The texts, and where two spellings give one text, the new number of each entry."""
     decoded = []
-    for text, flag in zip(texts(table), table.flags, strict=False):
+    for text, flag in table.texts():
         decoded.append(msgspec.json.decode(b'"' + text + b'"') if flag & ESCAPED else text.decode())
     unique: dict[str, int] = {}
     numbers = [unique.setdefault(text, len(unique)) for text in decoded]

@@ -27,7 +27,7 @@ _EVENTS_KEY = b"traceEvents"
 
 
 @compiled(allocates=False)
-def next_entry(buffer: Any, end: int, position: int, stage: int, borders: Any) -> int:
+def next_entry(buffer: int, end: int, position: int, stage: int, borders: Any) -> int:
     """Read one step of the top level from `position` on; `borders` get begin and end of it.
 
     WRONG leaves in `borders[1]` the position that was not understood, which is `end` or more
@@ -57,7 +57,7 @@ def next_entry(buffer: Any, end: int, position: int, stage: int, borders: Any) -
 
 
 @compiled(allocates=False)
-def _entry(buffer: Any, position: int, borders: Any) -> int:
+def _entry(buffer: int, position: int, borders: Any) -> int:
     borders[0] = borders[1] = position
     if byte_at(buffer, position) != QUOTE:
         return WRONG
@@ -82,7 +82,7 @@ def _entry(buffer: Any, position: int, borders: Any) -> int:
 
 
 @compiled(allocates=False)
-def _is_events_key(buffer: Any, position: int, length: int) -> bool:
+def _is_events_key(buffer: int, position: int, length: int) -> bool:
     if length != len(_EVENTS_KEY):
         return False
     for index in range(len(_EVENTS_KEY)):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any, NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
 from lumos.compiled import compiled
 from lumos.graph.trace import TEXT_ARGUMENTS
-from lumos.ingest.scanner.bits import PADDING, word_at
+from lumos.ingest.scanner.bits import PADDING, number_at, put_number, word_at
+from lumos.ingest.scanner.tokens import QUOTE
 from lumos.ingest.vocabulary import ARGUMENT_OF_KEY, NUMBER_COLUMN_OF_KEY, TEXT_COLUMN_OF_KEY
 
 
@@ -36,22 +35,27 @@ IN_EVENT, IN_NUMBER_COLUMN, IN_TEXT_COLUMN, IN_NUMBER_ARGUMENT, IN_TEXT_ARGUMENT
 UNKNOWN = -1
 
 _SLOTS = 512
+_ROOM = 128
+NO_KEY = _ROOM
+"""What comes before an event's first key, and instead of one there is no room for."""
 _LONGEST = 64
 _MULTIPLIER = -7046029254386353131
 
 
-class KeyTable(NamedTuple):
-    """Open addressing over (first 8 bytes, length, whether inside args)."""
-
-    slots: NDArray[np.int32]
-    text: NDArray[np.uint8]
-    lengths: NDArray[np.int64]
-    inside: NDArray[np.int64]
-    codes: NDArray[np.int64]
+# An entry is 16 numbers: 8 for the text and its closing quote, then these.
+_ENTRY, _LENGTH, _INSIDE, _CODE, _FOLLOWING = 16, 8, 9, 10, 11
+_SLOTS_AT = (_ROOM + 1) * _ENTRY
+_COUNT_AT = _SLOTS_AT + _SLOTS
 
 
-def key_table() -> KeyTable:
-    """The table of all keys in `vocabulary`."""
+def key_table() -> NDArray[np.int64]:
+    """The table of all keys in `vocabulary`: open addressing over (first 8 bytes, length, inside).
+
+    Behind our keys come others met in the file, code UNKNOWN, as long as there is room. An entry
+    knows which key came after it the last time: events are alike, so it comes again, and to
+    compare with it is cheaper than to find where a key ends and which it is. Compiled code takes
+    the address of the table.
+    """
     keys: list[tuple[str, int, int]] = [(key.name.lower(), 0, IN_EVENT * PLACE + key) for key in EventKey]
     for name, column in NUMBER_COLUMN_OF_KEY.items():
         keys.append((name, 1, IN_NUMBER_COLUMN * PLACE + NUMBER_COLUMNS.index(column)))
@@ -61,26 +65,20 @@ def key_table() -> KeyTable:
         place = IN_TEXT_ARGUMENT if argument in TEXT_ARGUMENTS else IN_NUMBER_ARGUMENT
         keys.append((name, 1, place * PLACE + argument))
     assert len(keys) < 63, "a set of keys must fit the bits of one word"
-    assert all(len(name) <= _LONGEST and code % PLACE < PLACE for name, _, code in keys)
-    table = KeyTable(
-        slots=np.zeros(_SLOTS, np.int32),
-        text=np.zeros(len(keys) * _LONGEST + PADDING, np.uint8),
-        lengths=np.array([len(name) for name, _, _ in keys], np.int64),
-        inside=np.array([inside for _, inside, _ in keys], np.int64),
-        codes=np.array([code for _, _, code in keys], np.int64),
-    )
-    for entry, (name, inside, _) in enumerate(keys):
-        spelled = name.encode()
-        table.text[entry * _LONGEST : entry * _LONGEST + len(spelled)] = np.frombuffer(spelled, np.uint8)
-        slot = slot_of(table.text, entry * _LONGEST, len(spelled), inside)
-        while table.slots[slot]:
-            slot = (slot + 1) % _SLOTS
-        table.slots[slot] = entry + 1
+    assert all(len(name) < _LONGEST and code % PLACE < PLACE for name, _, code in keys)
+    table = np.zeros(_COUNT_AT + 1, np.int64)
+    entries = table[:_SLOTS_AT].reshape(-1, _ENTRY)
+    entries[:, _INSIDE], entries[:, _CODE], entries[:, _FOLLOWING] = -1, UNKNOWN, NO_KEY
+    for name, inside, code in keys:
+        spelled = np.zeros(_LONGEST + PADDING, np.uint8)
+        spelled[: len(name)] = np.frombuffer(name.encode(), np.uint8)
+        entry = find_key(table.ctypes.data, spelled.ctypes.data, 0, len(name), inside)
+        entries[entry, _CODE] = code
     return table
 
 
 @compiled(allocates=False)
-def slot_of(buffer: Any, start: int, length: int, inside: int) -> int:
+def _slot_of(buffer: int, start: int, length: int, inside: int) -> int:
     """Where the search for a key begins."""
     word = word_at(buffer, start)
     if length < 8:
@@ -90,22 +88,71 @@ def slot_of(buffer: Any, start: int, length: int, inside: int) -> int:
 
 
 @compiled(allocates=False)
-def find_key(keys: Any, buffer: Any, start: int, length: int, inside: int) -> int:
-    """The entry of the key at `start`, UNKNOWN where it is none of ours."""
-    if length > _LONGEST:
-        return UNKNOWN
-    slot = slot_of(buffer, start, length, inside)
-    while keys.slots[slot]:
-        entry = keys.slots[slot] - 1
-        if keys.lengths[entry] == length and keys.inside[entry] == inside:
-            same, place = True, 0
-            while place < length and same:
-                difference = word_at(buffer, start + place) ^ word_at(keys.text, entry * _LONGEST + place)
-                if length - place < 8:
-                    difference &= (1 << (8 * (length - place))) - 1
-                same = difference == 0
-                place += 8
-            if same:
-                return entry
+def find_key(keys: int, buffer: int, start: int, length: int, inside: int) -> int:
+    """The entry of the key at `start`, a new one for a new key, NO_KEY where there is no room."""
+    if length >= _LONGEST or not length:
+        return NO_KEY
+    slot = _slot_of(buffer, start, length, inside)
+    while number_at(keys, _SLOTS_AT + slot):
+        entry = number_at(keys, _SLOTS_AT + slot) - 1
+        if (
+            number_at(keys, entry * _ENTRY + _LENGTH) == length
+            and number_at(keys, entry * _ENTRY + _INSIDE) == inside
+            and _same_text(keys, entry, buffer, start, length)
+        ):
+            return entry
         slot = (slot + 1) & (_SLOTS - 1)
-    return UNKNOWN
+    entry = number_at(keys, _COUNT_AT)
+    if entry == _ROOM:
+        return NO_KEY
+    for place in range(0, length + 1, 8):
+        word = word_at(buffer, start + place)
+        if place + 8 > length:
+            rest = 8 * (length - place)
+            word = (word & ((1 << rest) - 1)) | QUOTE << rest
+        put_number(keys, entry * _ENTRY + place // 8, word)
+    put_number(keys, entry * _ENTRY + _LENGTH, length)
+    put_number(keys, entry * _ENTRY + _INSIDE, inside)
+    put_number(keys, _SLOTS_AT + slot, entry + 1)
+    put_number(keys, _COUNT_AT, entry + 1)
+    return entry
+
+
+@compiled(allocates=False)
+def code_of(keys: int, entry: int) -> int:
+    """Where the value of `entry` goes, UNKNOWN for a key that is not ours."""
+    return number_at(keys, entry * _ENTRY + _CODE)
+
+
+@compiled(allocates=False)
+def foretold(keys: int, last: int, buffer: int, start: int, inside: int) -> int:
+    """The key that followed `last` the last time if it is the one at `start`, else NO_KEY."""
+    entry = number_at(keys, last * _ENTRY + _FOLLOWING)
+    if number_at(keys, entry * _ENTRY + _INSIDE) != inside:
+        return NO_KEY
+    length = number_at(keys, entry * _ENTRY + _LENGTH)
+    return entry if _same_text(keys, entry, buffer, start, length + 1) else NO_KEY
+
+
+@compiled(allocates=False)
+def remember(keys: int, last: int, entry: int) -> None:
+    """Expect `entry` after `last` from now on."""
+    put_number(keys, last * _ENTRY + _FOLLOWING, entry)
+
+
+@compiled(allocates=False)
+def key_length(keys: int, entry: int) -> int:
+    """The bytes of the key's text."""
+    return number_at(keys, entry * _ENTRY + _LENGTH)
+
+
+@compiled(allocates=False)
+def _same_text(keys: int, entry: int, buffer: int, start: int, length: int) -> bool:
+    place, stored = 0, entry * _ENTRY
+    while place + 8 < length:
+        if word_at(buffer, start + place) != number_at(keys, stored):
+            return False
+        place += 8
+        stored += 1
+    difference = word_at(buffer, start + place) ^ number_at(keys, stored)
+    return difference << (64 - 8 * (length - place)) == 0

@@ -29,7 +29,7 @@ def _eight_digits(word: int) -> int:
 
 
 @compiled(allocates=False)
-def _digits(buffer: Any, position: int, count: int) -> int:
+def _digits(buffer: int, position: int, count: int) -> int:
     """The number spelled by the `count` digits at `position`, NO_NUMBER where it is too large."""
     if count <= 8:
         return _eight_digits(word_at(buffer, position) << (64 - 8 * count)) if count else 0
@@ -48,7 +48,7 @@ def _digits(buffer: Any, position: int, count: int) -> int:
 
 
 @compiled(allocates=False)
-def integer(buffer: Any, position: int) -> int:
+def integer(buffer: int, position: int) -> int:
     """The number at `position`, its fraction cut off; NO_NUMBER beyond int64."""
     negative = byte_at(buffer, position) == MINUS
     if negative:
@@ -61,7 +61,7 @@ def integer(buffer: Any, position: int) -> int:
 
 
 @compiled(allocates=False)
-def nanoseconds(buffer: Any, position: int) -> int:
+def nanoseconds(buffer: int, position: int) -> int:
     """The microseconds at `position` in ns, rounded half up; NO_NUMBER beyond 2**62 ns."""
     negative = byte_at(buffer, position) == MINUS
     if negative:

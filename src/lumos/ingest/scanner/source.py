@@ -50,6 +50,11 @@ class Window:
         self.end = 0
         self.total_bytes = 0
 
+    @property
+    def address(self) -> int:
+        """Where `buffer` is in memory, for compiled code: one word, where an array takes seven."""
+        return int(self.buffer.ctypes.data)
+
     def fill(self) -> bool:
         """Drop what is used and read on; False where the text is over or one item is too large."""
         rest = self.end - self.position

@@ -37,7 +37,7 @@ _TRUE, _FALSE, _NULL = b"true", b"false", b"null"
 
 
 @compiled(allocates=False)
-def after_space(buffer: Any, position: int) -> int:
+def after_space(buffer: int, position: int) -> int:
     """The first position from `position` on that is no white space."""
     if byte_at(buffer, position) > 32:
         return position
@@ -51,7 +51,7 @@ def after_space(buffer: Any, position: int) -> int:
 
 
 @compiled(allocates=False)
-def string_end(buffer: Any, position: int) -> int:
+def string_end(buffer: int, position: int) -> int:
     """4 * (position of the closing quote) + flags, for the string whose content starts here."""
     flags = 0
     while True:
@@ -77,7 +77,7 @@ def string_end(buffer: Any, position: int) -> int:
 
 
 @compiled(allocates=False)
-def _escape_end(buffer: Any, position: int) -> int:
+def _escape_end(buffer: int, position: int) -> int:
     """The position behind an escape; `position` is behind its backslash. No surrogates."""
     letter = byte_at(buffer, position)
     for known in _ESCAPES:
@@ -100,7 +100,7 @@ def _escape_end(buffer: Any, position: int) -> int:
 
 
 @compiled(allocates=False)
-def digits_end(buffer: Any, position: int) -> int:
+def digits_end(buffer: int, position: int) -> int:
     """The first position from `position` on that is no digit."""
     while True:
         other = no_digits(buffer, position)
@@ -110,7 +110,7 @@ def digits_end(buffer: Any, position: int) -> int:
 
 
 @compiled(allocates=False)
-def number_end(buffer: Any, position: int) -> int:
+def number_end(buffer: int, position: int) -> int:
     """The position behind the number that starts here. Numbers with an exponent are refused."""
     if byte_at(buffer, position) == MINUS:
         position += 1
@@ -128,7 +128,7 @@ def number_end(buffer: Any, position: int) -> int:
 
 
 @compiled(allocates=False)
-def _literal_end(buffer: Any, position: int) -> int:
+def _literal_end(buffer: int, position: int) -> int:
     first = byte_at(buffer, position)
     word = _TRUE if first == _TRUE[0] else _FALSE if first == _FALSE[0] else _NULL
     for index in range(len(word)):
@@ -138,7 +138,7 @@ def _literal_end(buffer: Any, position: int) -> int:
 
 
 @compiled(allocates=False)
-def scalar_end(buffer: Any, position: int) -> int:
+def scalar_end(buffer: int, position: int) -> int:
     """The position behind the number, true, false or null that starts here."""
     first = byte_at(buffer, position)
     if ZERO <= first <= NINE or first == MINUS:
@@ -147,7 +147,7 @@ def scalar_end(buffer: Any, position: int) -> int:
 
 
 @compiled(allocates=False)
-def _value_behind_key(buffer: Any, position: int) -> int:
+def _value_behind_key(buffer: int, position: int) -> int:
     """The position of the value whose key starts here."""
     if byte_at(buffer, position) != QUOTE:
         return -1 - position
@@ -161,7 +161,7 @@ def _value_behind_key(buffer: Any, position: int) -> int:
 
 
 @compiled(allocates=False)
-def value_end(buffer: Any, position: int) -> int:
+def value_end(buffer: int, position: int) -> int:
     """The position behind the value that starts here, whatever it is."""
     inside_object, depth = 0, 0  # one bit for each list or object that is open
     while True:
@@ -211,7 +211,7 @@ def value_end(buffer: Any, position: int) -> int:
 
 
 @compiled(allocates=False)
-def bracket_end(buffer: Any, position: int, end: int) -> int:
+def bracket_end(buffer: int, position: int, end: int) -> int:
     """The position behind the list or object that starts here, by its brackets alone.
 
     For valid JSON the same as `value_end`, which also checks it, and several times as fast. -1

@@ -1,0 +1,183 @@
+"""Across ranks: which collectives are one, on which clock, and which rows wait for each other."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lumos.build.clocks import Clock, align_clocks
+from lumos.build.collectives import Communication
+from lumos.graph.finding import Finding
+from lumos.graph.job import ALL_MEMBERS_WAIT, NONE, Collective, CollectiveKind, Program
+from lumos.graph.timeline import RankTimeline
+from lumos.graph.trace import ProcessGroup, Trace
+
+@dataclass(frozen=True)
+class Matched:
+    """Programs whose collectives name their groups, runs on one clock, and what was found."""
+
+    programs: tuple[Program, ...]
+    runs: tuple[RankTimeline, ...]
+    groups: tuple[ProcessGroup, ...]
+    findings: tuple[Finding, ...]
+
+
+def match_ranks(
+    traces: Sequence[Trace],
+    programs: Sequence[Program],
+    runs: Sequence[RankTimeline],
+    described: Sequence[Sequence[Communication]],
+) -> Matched:
+    """Give every collective its group, drop groups that do not match, align the clocks."""
+    ranks = [trace.rank if trace.rank is not None else n for n, trace in enumerate(traces)]
+    groups = _groups(traces, described)
+    programs = [
+        replace(program, collectives=tuple(_collective(one, groups, rank) for one in mine))
+        for program, mine, rank in zip(programs, described, ranks, strict=True)
+    ]
+    findings: list[Finding] = []
+    if len(traces) > 1 and not any(c.group != NONE for p in programs for c in p.collectives):
+        programs, groups, finding = _assume_one_group(programs, ranks, groups)
+        findings += finding
+    programs, finding = _uncouple_unequal(programs, groups)
+    findings += finding
+    clocks = align_clocks([_ends(program, run) for program, run in zip(programs, runs, strict=True)])
+    findings += _clock_findings(ranks, clocks, programs)
+    runs = [
+        run if clock is None else replace(run, start_ns=clock.correct(run.start_ns), end_ns=clock.correct(run.end_ns))
+        for run, clock in zip(runs, clocks, strict=True)
+    ]
+    return Matched(tuple(programs), tuple(runs), tuple(groups), tuple(findings))
+
+
+def _groups(
+    traces: Sequence[Trace], described: Sequence[Sequence[Communication]]
+) -> list[ProcessGroup]:
+    """The groups that the metadata lists, then those that only collectives mention.
+
+    Names are reused by different ranks for different groups: a group is its name and its ranks.
+    """
+    known: dict[tuple[str, tuple[int, ...]], ProcessGroup] = {}
+    for trace in traces:
+        for group in trace.process_groups:
+            known.setdefault((group.name, group.ranks), group)
+    for mine in described:
+        for one in mine:
+            if one.group is not None and one.members:
+                known.setdefault((one.group, one.members), ProcessGroup(one.group, "", one.members))
+    return list(known.values())
+
+
+def _collective(one: Communication, groups: Sequence[ProcessGroup], rank: int) -> Collective:
+    number = NONE
+    for place, group in enumerate(groups):
+        named = group.name == one.group and rank in group.ranks
+        if named and (not one.members or one.members == group.ranks):
+            number = place
+    return Collective(one.kind, number, one.in_bytes, one.out_bytes, one.dtype, one.peer)
+
+
+def _assume_one_group(
+    programs: list[Program], ranks: list[int], groups: list[ProcessGroup]
+) -> tuple[list[Program], list[ProcessGroup], list[Finding]]:
+    """Without any metadata all traced ranks form one group, if their collectives read the same."""
+    kinds = [[c.kind for c in program.collectives] for program in programs]
+    if not kinds[0] or any(other != kinds[0] for other in kinds):
+        return programs, groups, []
+    group = ProcessGroup("assumed", "all traced ranks", tuple(ranks))
+    number = len(groups)
+    programs = [
+        replace(p, collectives=tuple(replace(c, group=number) for c in p.collectives)) for p in programs
+    ]
+    message = (
+        f"no process groups in the traces; the {len(kinds[0])} collectives of each rank read the same, "
+        f"so all {len(ranks)} ranks are taken as one group"
+    )
+    advice = "record with a PyTorch of 2.4 or newer, which writes process groups"
+    return programs, [*groups, group], [Finding("group-assumed", "info", message, None, advice)]
+
+
+def _sequence(program: Program) -> dict[int, tuple[int, int, int]]:
+    """(block, group, how many of that group came before in the block) of each collective row."""
+    rows = program.rows
+    seen: Counter[tuple[int, int]] = Counter()
+    found = {}
+    for row in np.flatnonzero(rows.collective != NONE):
+        one = program.collectives[rows.collective[row]]
+        if one.group != NONE:
+            key = (int(rows.block[row]), one.group)
+            found[int(row)] = (*key, seen[key])
+            seen[key] += 1
+    return found
+
+
+def _uncouple_unequal(
+    programs: list[Program], groups: Sequence[ProcessGroup]
+) -> tuple[list[Program], list[Finding]]:
+    """A group whose members' collectives do not read the same is left uncoupled, and said so."""
+    reads: dict[int, list[list[tuple[int, CollectiveKind]]]] = defaultdict(list)
+    for program in programs:
+        mine: dict[int, list[tuple[int, CollectiveKind]]] = defaultdict(list)
+        for row in np.flatnonzero(program.rows.collective != NONE):
+            one = program.collectives[program.rows.collective[row]]
+            if one.group != NONE and one.kind in ALL_MEMBERS_WAIT:
+                mine[one.group].append((int(program.rows.block[row]), one.kind))
+        for group, order in mine.items():
+            reads[group].append(order)
+    unequal = {group for group, orders in reads.items() if any(o != orders[0] for o in orders)}
+    findings = [
+        Finding(
+            "collectives-unmatched",
+            "warning",
+            f"the members of group {groups[group].name!r} ran different collectives; "
+            "their recorded durations are kept, waiting included",
+            None,
+            "trace the same steps on all ranks",
+        )
+        for group in sorted(unequal)
+    ]
+    if not unequal:
+        return programs, []
+    return [
+        replace(
+            p,
+            collectives=tuple(
+                replace(c, group=NONE) if c.group in unequal else c for c in p.collectives
+            ),
+        )
+        for p in programs
+    ], findings
+
+
+def _ends(program: Program, run: RankTimeline) -> dict[tuple[object, ...], int]:
+    return {
+        key: int(run.end_ns[row])
+        for row, key in _sequence(program).items()
+        if program.collectives[program.rows.collective[row]].kind in ALL_MEMBERS_WAIT
+    }
+
+
+def _clock_findings(
+    ranks: Sequence[int], clocks: Sequence[Clock | None], programs: Sequence[Program]
+) -> list[Finding]:
+    if len(ranks) < 2:
+        if any(program.collectives for program in programs):
+            message = (
+                "one rank alone: waiting for other ranks cannot be told from transfer, "
+                "both stay inside the collectives' durations"
+            )
+            return [Finding("one-rank", "info", message, None, "trace all ranks of the job")]
+        return []
+    findings = []
+    unlinked = [rank for rank, clock in zip(ranks, clocks, strict=True) if clock is None]
+    if unlinked:
+        message = f"no collective links rank {', '.join(map(str, unlinked[:16]))} to rank {ranks[0]}; its clock is taken as it is"
+        findings.append(Finding("clock-unlinked", "warning", message))
+    offsets = [abs(clock.offset_ns) for clock in clocks if clock is not None]
+    if offsets and max(offsets) > 100_000:
+        message = f"clocks of the ranks were up to {max(offsets) / 1e6:.3f} ms apart and were aligned by collective ends"
+        findings.append(Finding("clock-aligned", "info", message))
+    return findings
