@@ -29,7 +29,8 @@ KEPT_FOLDERS = 64
 """Code of older sources is deleted beyond this many modules (a few MiB at most each)."""
 _ROOT = Path(__file__).parent
 _IMPORT = re.compile(
-    r"^\s*(?:from\s+(lumos[\w.]*)\s+import\s+(\([^)]*\)|[^\n]*)|import\s+(lumos[\w.]*))", re.MULTILINE
+    r"^\s*(?:from\s+(lumos[\w.]*)\s+import\s+(\([^)]*\)|[^\n]*)|import\s+(lumos[\w.]*))",
+    re.MULTILINE,
 )
 _PROBE = bytes(8 * 2**20)
 
@@ -56,12 +57,13 @@ def compiled(*, allocates: bool = True, **options: Any) -> Callable[[Kernel], Ke
 @contextmanager
 def _numba_caches_in(folder: Path) -> Iterator[None]:
     """Numba takes the folder from its settings at the moment of decoration."""
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(folder)
+    settings: Any = numba.config
+    before = settings.CACHE_DIR
+    settings.CACHE_DIR = str(folder)
     try:
         yield
     finally:
-        numba.config.CACHE_DIR = before
+        settings.CACHE_DIR = before
 
 
 @cache

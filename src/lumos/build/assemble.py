@@ -82,7 +82,8 @@ def assemble_program(
         processors=_processors(trace, thread_labels, tasks),
         blocks=steps.names,
         collectives=(Collective(CollectiveKind.UNKNOWN, NONE),) * collectives,
-        start=_state_before(host, tasks, steps, threads, kept),
+        start=_state_before(host, tasks, steps, threads),
+        main_thread=_main_thread(steps, thread_labels, host),
     )
     return program, RankTimeline(start, end, np.zeros(len(source), np.int64))
 
@@ -130,8 +131,16 @@ def _processors(
     return (*threads, *streams)
 
 
+def _main_thread(steps: Steps, labels: list[tuple[str, str]], host: HostRows) -> int:
+    """The thread that carries the steps' marks, else the busiest one."""
+    if steps.thread in labels:
+        return labels.index(steps.thread)
+    threads = host.columns["thread"]
+    return int(np.bincount(threads).argmax()) if len(threads) else 0
+
+
 def _state_before(
-    host: HostRows, tasks: DeviceTasks, steps: Steps, threads: int, kept: NDArray[np.intp]
+    host: HostRows, tasks: DeviceTasks, steps: Steps, threads: int
 ) -> StartingState:
     """What ran into the first step: tasks launched before it, host rows that reach into it."""
     begin = int(steps.begin_ns[0])

@@ -15,7 +15,7 @@ from lumos.build.collectives import Communication, describe_communication
 from lumos.build.kernels import communication_kernels
 from lumos.build.pieces import host_pieces
 from lumos.build.ranks import match_ranks
-from lumos.build.steps import find_steps
+from lumos.build.steps import cut_to, find_steps
 from lumos.build.synchronize import find_synchronizations
 from lumos.build.threads import segment_threads
 from lumos.build.waits import resolve_waits
@@ -24,9 +24,12 @@ from lumos.graph.timeline import RankTimeline, Timeline
 from lumos.graph.trace import EventKind, Trace
 
 
-def build(traces: Sequence[Trace]) -> tuple[Job, Timeline]:
-    """The Job that the traces recorded, and its measured run (times from the run's start, ns)."""
-    built = [build_rank(trace) for trace in traces]
+def build(traces: Sequence[Trace], step: int | None = None) -> tuple[Job, Timeline]:
+    """The Job that the traces recorded, and its measured run (times from the run's start, ns).
+
+    With `step`, from that step alone: as if the profiler had run for it and no other.
+    """
+    built = [build_rank(trace, step) for trace in traces]
     programs, runs, described = zip(*built, strict=True)
     matched = match_ranks(traces, programs, runs, described)
     origin = min(int(run.start_ns.min()) for run in matched.runs)
@@ -48,15 +51,22 @@ def build(traces: Sequence[Trace]) -> tuple[Job, Timeline]:
     return Job(matched.programs, placement, findings=findings + matched.findings), timeline
 
 
-def build_rank(trace: Trace) -> tuple[Program, RankTimeline, list[Communication]]:
+def build_rank(
+    trace: Trace, step: int | None = None
+) -> tuple[Program, RankTimeline, list[Communication]]:
     """The program of one rank, its measured run in the trace's own time, its communication."""
     segments, thread_labels = segment_threads(trace)
+    steps = find_steps(trace, segments)
+    if step is not None:
+        steps = steps.only(step)
+        trace = cut_to(trace, steps)
+        window = int(steps.begin_ns[0]), int(steps.end_ns[-1])
+        segments, thread_labels = segment_threads(trace, window)
     tasks = link_device_tasks(trace, segments)
     is_call = (segments.event != NONE) & (trace.kind[segments.event] == EventKind.CALL)
     classes = np.where(
         is_call, call_classes(trace.strings)[trace.name[segments.event]], CallClass.OTHER
     )
-    steps = find_steps(trace, segments)
     communicates = communication_kernels(trace.strings)[trace.name[tasks.event]]
     waits = resolve_waits(
         trace, segments, tasks, classes, communicates, steps.step_at(segments.start_ns)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lumos.build.threads import Segments
 from lumos.graph.job import NONE
-from lumos.graph.trace import EventKind, Trace
+from lumos.graph.trace import DEVICE_KINDS, MISSING, EventKind, Trace
 
 _PROFILER_STEP = re.compile(r"ProfilerStep#?\*?\d*")
 _MINIMUM_REPEATS = 3
@@ -20,16 +20,25 @@ _MINIMUM_REPEATS = 3
 class Steps:
     """Steps in time order: names, begin and end on the host [ns], and how they were found.
 
-    `source` is "ProfilerStep", "annotation", "repetition" or "whole".
+    `source` is "ProfilerStep", "annotation", "repetition" or "whole"; `thread` is (pid, tid) of
+    the thread that runs the steps, None where nothing marks it.
     """
 
     names: tuple[str, ...]
     begin_ns: NDArray[np.int64]
     end_ns: NDArray[np.int64]
     source: str
+    thread: tuple[str, str] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def only(self, step: int) -> Steps:
+        """One step of them."""
+        place = slice(step, step + 1)
+        return replace(
+            self, names=self.names[place], begin_ns=self.begin_ns[place], end_ns=self.end_ns[place]
+        )
 
     def step_at(self, time_ns: NDArray[np.int64]) -> NDArray[np.int32]:
         """The step that a host time belongs to; NONE before the first and behind the last.
@@ -51,6 +60,29 @@ def find_steps(trace: Trace, segments: Segments) -> Steps:
     return Steps(("whole",), begin, end, "whole")
 
 
+def cut_to(trace: Trace, steps: Steps) -> Trace:
+    """What a profiler that ran for these steps alone would have recorded.
+
+    Host events that begin in them, the device tasks those launch, and earlier device tasks that
+    were still to end when the first step began.
+    """
+    begin, end = int(steps.begin_ns[0]), int(steps.end_ns[-1])
+    device = np.isin(trace.kind, (*DEVICE_KINDS, EventKind.SYNC, EventKind.DEVICE_ANNOTATION))
+    inside = ~device & (trace.start_ns >= begin) & (trace.start_ns < end)
+    calls = np.flatnonzero((trace.kind == EventKind.CALL) & (trace.correlation != MISSING))
+    issued_ns = np.full(len(trace), np.iinfo(np.int64).min)
+    if len(calls):
+        order = calls[np.argsort(trace.correlation[calls], kind="stable")]
+        number = trace.correlation[order]
+        place = np.minimum(np.searchsorted(number, trace.correlation), len(number) - 1)
+        known = (number[place] == trace.correlation) & device
+        issued_ns[known] = trace.start_ns[order[place[known]]]
+    ends = trace.start_ns + trace.duration_ns
+    unissued = (issued_ns < begin) & (ends > begin) & (trace.start_ns < end)
+    issued = (issued_ns >= begin) & (issued_ns < end)
+    return trace.take(np.flatnonzero(inside | (device & (issued | unissued))))
+
+
 def _profiler_steps(trace: Trace) -> Steps | None:
     is_step = np.array([_PROFILER_STEP.fullmatch(text) is not None for text in trace.strings], bool)
     rows = np.flatnonzero(
@@ -66,7 +98,7 @@ def _profiler_steps(trace: Trace) -> Steps | None:
     begin = trace.start_ns[rows]
     end = begin + trace.duration_ns[rows]
     end[:-1] = np.minimum(end[:-1], begin[1:])
-    return Steps(names, begin, end, "ProfilerStep")
+    return Steps(names, begin, end, "ProfilerStep", _thread_of(trace, int(rows[0])))
 
 
 def _repeated_annotation(trace: Trace) -> Steps | None:
@@ -80,15 +112,21 @@ def _repeated_annotation(trace: Trace) -> Steps | None:
         marks = np.sort(trace.start_ns[np.array(chosen)])
         if mark == "Optimizer.step#":  # a step ends with its optimizer
             end = np.sort(trace.start_ns[np.array(chosen)] + trace.duration_ns[np.array(chosen)])
-            return _between(end, "annotation")
-        return _between(marks, "annotation")
+            return _between(end, "annotation", _thread_of(trace, int(chosen[0])))
+        return _between(marks, "annotation", _thread_of(trace, int(chosen[0])))
     return None
 
 
-def _between(marks: NDArray[np.int64], source: str) -> Steps:
+def _thread_of(trace: Trace, row: int) -> tuple[str, str]:
+    return trace.text(trace.process[row]), trace.text(trace.thread[row])
+
+
+def _between(
+    marks: NDArray[np.int64], source: str, thread: tuple[str, str] | None = None
+) -> Steps:
     """Steps from each mark to the next; what comes behind the last mark is no whole step."""
     names = tuple(f"step {number}" for number in range(len(marks) - 1))
-    return Steps(names, marks[:-1], marks[1:], source)
+    return Steps(names, marks[:-1], marks[1:], source, thread)
 
 
 def _repeated_operator(trace: Trace, segments: Segments) -> Steps | None:

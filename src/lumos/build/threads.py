@@ -56,11 +56,13 @@ def host_threads(trace: Trace) -> tuple[NDArray[np.int64], NDArray[np.int32], li
     return rows[order], thread[order], labels
 
 
-def segment_threads(trace: Trace) -> tuple[Segments, list[tuple[str, str]]]:
+def segment_threads(
+    trace: Trace, window: tuple[int, int] | None = None
+) -> tuple[Segments, list[tuple[str, str]]]:
     """Cut the host time of every thread into pieces: own time of operators, calls, gaps.
 
     Every thread is covered from the first host event of the trace to the last, annotations
-    included. Zero-length pieces are dropped except calls, which are always kept.
+    included, and over the whole `window` (begin, end) [ns] where one is given. Zero-length pieces are dropped except calls, which are always kept.
     """
     rows, thread, labels = host_threads(trace)
     start = trace.start_ns[rows]
@@ -70,6 +72,8 @@ def segment_threads(trace: Trace) -> tuple[Segments, list[tuple[str, str]]]:
     host = np.isin(trace.kind, (EventKind.OPERATOR, EventKind.CALL, EventKind.ANNOTATION))
     first = int(trace.start_ns[host].min(initial=np.iinfo(np.int64).max))
     last = int((trace.start_ns + trace.duration_ns)[host].max(initial=np.iinfo(np.int64).min))
+    if window is not None:
+        first, last = min(first, window[0]), max(last, window[1])
     return _cover(pieces, len(labels), first, last), labels
 
 

@@ -161,6 +161,7 @@ class Program:
     blocks: tuple[str, ...]
     collectives: tuple[Collective, ...] = ()
     start: StartingState | None = None
+    main_thread: int = 0  # index into processors: the thread that runs the steps
 
     def self_check(self) -> None:
         """Raise AssertionError where a row names something that is not there."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any, NamedTuple
 
@@ -149,6 +149,19 @@ class Trace:
         rows, values = self.argument(key)
         dense[rows] = values
         return dense
+
+    def take(self, rows: NDArray[np.intp]) -> Trace:
+        """Only these rows, in this order, with their sparse arguments."""
+        new_row = np.full(len(self), MISSING, np.int64)
+        new_row[rows] = np.arange(len(rows))
+        kept = np.flatnonzero(new_row[self.argument_row] != MISSING)
+        return replace(
+            self,
+            columns={name: column[rows] for name, column in self.columns.items()},
+            argument_row=new_row[self.argument_row[kept]],
+            argument_key=self.argument_key[kept],
+            argument_value=self.argument_value[kept],
+        )
 
     def self_check(self) -> None:
         """Raise AssertionError where the columns disagree with each other."""

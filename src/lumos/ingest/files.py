@@ -45,7 +45,9 @@ def _expand(path: str) -> list[Path]:
         raise UnusableInputError(f"{path}: cannot be opened ({reason})") from error
     files = sorted((match for match in matches if match.is_file()), key=_natural)
     if not files:
-        raise UnusableInputError(f"{path}: no such file or folder, and no file matches it as a glob")
+        raise UnusableInputError(
+            f"{path}: no such file or folder, and no file matches it as a glob"
+        )
     return files
 
 

@@ -53,7 +53,11 @@ def _gpu(properties: object) -> str:
 def _groups(config: object) -> tuple[ProcessGroup, ...]:
     """`pg_config` is a list of groups, or in some files a mapping from name to group."""
     if isinstance(config, Mapping):
-        config = [{"pg_name": name, **group} for name, group in config.items() if isinstance(group, Mapping)]
+        config = [
+            {"pg_name": name, **group}
+            for name, group in config.items()
+            if isinstance(group, Mapping)
+        ]
     if not isinstance(config, list):
         return ()
     groups = []

@@ -56,7 +56,9 @@ def _mend_running_over(columns: Columns) -> tuple[Columns, list[Finding]]:
     """
     start, duration = columns["start_ns"], columns["duration_ns"].copy()
     device = np.flatnonzero(np.isin(columns["kind"], DEVICE_KINDS))
-    order = device[np.lexsort((start[device], columns["stream"][device], columns["device"][device]))]
+    order = device[
+        np.lexsort((start[device], columns["stream"][device], columns["device"][device]))
+    ]
     if len(order) < 3:
         return columns, []
     stream, ordinal = columns["stream"][order], columns["device"][order]

@@ -126,7 +126,11 @@ def _without_bare_words(piece: bytes) -> bytes:
 
 def _salvage_header(before: bytes, after: bytes) -> dict[str, Any]:
     glued = before.rstrip().rstrip(b",") + b"," + after.lstrip().lstrip(b",").lstrip()
-    for candidate in (glued, re.sub(rb"([{,])\s*,", rb"\1", glued), before.rstrip().rstrip(b",") + b"}"):
+    for candidate in (
+        glued,
+        re.sub(rb"([{,])\s*,", rb"\1", glued),
+        before.rstrip().rstrip(b",") + b"}",
+    ):
         tidy = re.sub(rb",\s*}", b"}", re.sub(rb"{\s*,", b"{", candidate))
         try:
             return _decode_header(_HEADER.decode(tidy))

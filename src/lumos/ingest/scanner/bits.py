@@ -10,14 +10,19 @@ zero bytes, which stop every one of them (zero is neither white space nor part o
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.extending import intrinsic
 
 PADDING = 128
 _BYTE = ir.IntType(8)
+
+
+def _intrinsic(function: Callable[..., Any]) -> Callable[..., int]:
+    """Numba's decorator, without its type, which counts the typing context as an argument."""
+    return cast("Callable[..., int]", intrinsic(function))
 
 
 def _load(builder: Any, address: Any, position: Any, what: Any) -> Any:
@@ -33,44 +38,44 @@ def _same(value: int, width: int) -> Any:
     return ir.Constant(ir.VectorType(_BYTE, width), [value] * width)
 
 
-@intrinsic  # type: ignore[misc]
-def word_at(typing: Any, buffer: Any, position: Any) -> Any:  # noqa: ARG001
+@_intrinsic
+def word_at(typing: Any, buffer: Any, position: Any) -> Any:
     """The 8 bytes at `position` as one number, first byte lowest."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _load(builder, *arguments, ir.IntType(64))
+        return _load(builder, arguments[0], arguments[1], ir.IntType(64))
 
     return types.int64(types.int64, types.int64), generate
 
 
-@intrinsic  # type: ignore[misc]
-def byte_at(typing: Any, buffer: Any, position: Any) -> Any:  # noqa: ARG001
+@_intrinsic
+def byte_at(typing: Any, buffer: Any, position: Any) -> Any:
     """The byte at `position`; unlike an index it takes no detour for negative positions."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        loaded = _load(builder, *arguments, _BYTE)
+        loaded = _load(builder, arguments[0], arguments[1], _BYTE)
         return builder.zext(loaded, ir.IntType(64))
 
     return types.int64(types.int64, types.int64), generate
 
 
-@intrinsic  # type: ignore[misc]
-def number_at(typing: Any, numbers: Any, index: Any) -> Any:  # noqa: ARG001
+@_intrinsic
+def number_at(typing: Any, numbers: Any, index: Any) -> Any:
     """The int64 at `index` behind the address `numbers`."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         start = builder.inttoptr(arguments[0], ir.IntType(64).as_pointer())
         return builder.load(builder.gep(start, [arguments[1]]))
 
     return types.int64(types.int64, types.int64), generate
 
 
-def _put(width: int) -> Any:
+def _put(width: int) -> Callable[..., int]:
     """An intrinsic that sets the integer of `width` bits at `index` behind an address."""
 
-    @intrinsic  # type: ignore[misc]
-    def put(typing: Any, numbers: Any, index: Any, number: Any) -> Any:  # noqa: ARG001
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+    @_intrinsic
+    def put(typing: Any, numbers: Any, index: Any, number: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             start = builder.inttoptr(arguments[0], ir.IntType(width).as_pointer())
             cut = arguments[2] if width == 64 else builder.trunc(arguments[2], ir.IntType(width))
             builder.store(cut, builder.gep(start, [arguments[1]]))
@@ -86,14 +91,14 @@ put_int32 = _put(32)
 put_byte = _put(8)
 
 
-def _mask(width: int, test: Callable[[Any, Any], Any]) -> Any:
+def _mask(width: int, test: Callable[[Any, Any], Any]) -> Callable[..., int]:
     """An intrinsic: bit i tells whether `test` holds for the byte at `position + i`."""
 
-    @intrinsic  # type: ignore[misc]
-    def mask(typing: Any, buffer: Any, position: Any) -> Any:  # noqa: ARG001
+    @_intrinsic
+    def mask(typing: Any, buffer: Any, position: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             vector = ir.VectorType(_BYTE, width)
-            loaded = _load(builder, *arguments, vector)
+            loaded = _load(builder, arguments[0], arguments[1], vector)
             bits = builder.bitcast(test(builder, loaded), ir.IntType(width))
             return bits if width == 64 else builder.zext(bits, ir.IntType(64))
 
@@ -107,23 +112,6 @@ def _string_stop(builder: Any, loaded: Any) -> Any:
     escape = builder.icmp_unsigned("==", loaded, _same(ord("\\"), 64))
     control = builder.icmp_unsigned("<", loaded, _same(0x20, 64))
     return builder.or_(builder.or_(quote, escape), control)
-
-
-def _quote(builder: Any, loaded: Any) -> Any:
-    return builder.icmp_unsigned("==", loaded, _same(ord('"'), 64))
-
-
-def _backslash(builder: Any, loaded: Any) -> Any:
-    return builder.icmp_unsigned("==", loaded, _same(ord("\\"), 64))
-
-
-def _bracket(character: str) -> Callable[[Any, Any], Any]:
-    """A square or curly bracket: their codes differ in one bit."""
-
-    def test(builder: Any, loaded: Any) -> Any:
-        return builder.icmp_unsigned("==", builder.or_(loaded, _same(0x20, 64)), _same(ord(character), 64))
-
-    return test
 
 
 def _not_ascii(builder: Any, loaded: Any) -> Any:
@@ -141,30 +129,16 @@ def _not_digit(builder: Any, loaded: Any) -> Any:
 
 string_stops = _mask(64, _string_stop)
 """Bytes that end a run of plain string content: quotes, backslashes, control characters."""
-quotes = _mask(64, _quote)
-backslashes = _mask(64, _backslash)
-opening_brackets = _mask(64, _bracket("{"))
-closing_brackets = _mask(64, _bracket("}"))
 beyond_ascii = _mask(64, _not_ascii)
 no_spaces = _mask(32, _not_space)
 no_digits = _mask(16, _not_digit)
 
 
-@intrinsic  # type: ignore[misc]
-def trailing_zeros(typing: Any, number: Any) -> Any:  # noqa: ARG001
+@_intrinsic
+def trailing_zeros(typing: Any, number: Any) -> Any:
     """Index of the lowest set bit of `number` (64 where there is none)."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
-
-    return types.int64(types.int64), generate
-
-
-@intrinsic  # type: ignore[misc]
-def set_bits(typing: Any, number: Any) -> Any:  # noqa: ARG001
-    """How many bits of `number` are set."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
-        return builder.ctpop(arguments[0])
 
     return types.int64(types.int64), generate

@@ -14,7 +14,7 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-from lumos.graph.trace import EVENT_COLUMNS, Argument, EventKind
+from lumos.graph.trace import EVENT_COLUMNS, TEXT_ARGUMENTS, Argument, EventKind
 from lumos.ingest import typed
 from lumos.ingest.events import Document
 from lumos.ingest.files import MAXIMUM_BYTES
@@ -29,7 +29,13 @@ from lumos.ingest.vocabulary import KIND_OF_CATEGORY, STREAM_KINDS
 _FIRST_ROWS = 2**16
 _CATEGORIES = 1024
 _SPARSE = {"argument_row": np.int64, "argument_key": np.uint8, "argument_value": np.int64}
-_UNREADABLE = (OSError, EOFError, isal_zlib.error, msgspec.DecodeError, UnicodeDecodeError)
+_UNREADABLE: tuple[type[Exception], ...] = (
+    OSError,
+    EOFError,
+    isal_zlib.error,
+    msgspec.DecodeError,
+    UnicodeDecodeError,
+)
 
 
 class _NotOurs(Exception):
@@ -97,14 +103,14 @@ class _Scan:
     def _read_events(self) -> None:
         window, state = self.window, self.state
         while True:
-            state[events.POSITION] = window.position
+            state[events.POSITION], room = window.position, self._room()
             why = events.scan_events(
                 window.address,
                 window.end,
                 self.keys.ctypes.data,
                 self.categories.address,
                 self.strings.address,
-                self._room().ctypes.data,
+                room.ctypes.data,
                 self.event.ctypes.data,
                 state.ctypes.data,
             )
@@ -164,7 +170,9 @@ class _Scan:
 
     def _skipped(self) -> dict[str, int]:
         skipped: dict[str, int] = {}
-        for (text, flag), count in zip(self.categories.table.texts(), self.categories.counts, strict=False):
+        for (text, flag), count in zip(
+            self.categories.table.texts(), self.categories.counts, strict=False
+        ):
             spelled = text.decode()
             if count:
                 skipped[f"ph:{spelled}" if flag & events.PHASE_FLAG else spelled] = int(count)
@@ -217,7 +225,7 @@ def _renumber(rows: dict[str, Any], numbers: Any) -> None:
         column = rows[name]
         present = column >= 0
         column[present] = numbers[column[present]]
-    is_text = np.isin(rows["argument_key"], [int(argument) for argument in typed.TEXT_ARGUMENTS])
+    is_text = np.isin(rows["argument_key"], [int(argument) for argument in TEXT_ARGUMENTS])
     rows["argument_value"][is_text] = numbers[rows["argument_value"][is_text]]
 
 

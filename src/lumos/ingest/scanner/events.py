@@ -93,6 +93,8 @@ _KIND, _START_NS, _DURATION_NS = (_COLUMN[n] for n in ("kind", "start_ns", "dura
 _NAME_ID, _PROCESS, _THREAD = (_COLUMN[n] for n in ("name", "process", "thread"))
 _DEVICE, _STREAM_COLUMN, _FORWARD = (_COLUMN[n] for n in ("device", "stream", "forward_thread"))
 _CORRELATION, _SHAPES = _COLUMN["correlation"], _COLUMN["shapes"]
+assert _COLUMN["sequence"] == _CORRELATION + 2, "three number columns are written as one run"
+assert _COLUMN["dtypes"] == _SHAPES + 1, "two text columns are written as one run"
 SPARSE_AT = COLUMNS_AT + len(EVENT_COLUMNS)
 _THREADS_AT = SPARSE_AT + 3
 
@@ -430,6 +432,8 @@ def _add_arguments(rows: int, event: int, row: int, position: int) -> int:
         part = _STARTS if (numbers >> which) & 1 else _IDS
         put_number(number_at(rows, SPARSE_AT), position, row)
         put_byte(number_at(rows, SPARSE_AT + 1), position, which)
-        put_number(number_at(rows, SPARSE_AT + 2), position, number_at(event, part + _ARGUMENT_AT + which))
+        put_number(
+            number_at(rows, SPARSE_AT + 2), position, number_at(event, part + _ARGUMENT_AT + which)
+        )
         position += 1
     return position

@@ -56,7 +56,9 @@ def key_table() -> NDArray[np.int64]:
     compare with it is cheaper than to find where a key ends and which it is. Compiled code takes
     the address of the table.
     """
-    keys: list[tuple[str, int, int]] = [(key.name.lower(), 0, IN_EVENT * PLACE + key) for key in EventKey]
+    keys: list[tuple[str, int, int]] = [
+        (key.name.lower(), 0, IN_EVENT * PLACE + key) for key in EventKey
+    ]
     for name, column in NUMBER_COLUMN_OF_KEY.items():
         keys.append((name, 1, IN_NUMBER_COLUMN * PLACE + NUMBER_COLUMNS.index(column)))
     for name, column in TEXT_COLUMN_OF_KEY.items():

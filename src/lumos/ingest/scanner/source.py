@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from isal import igzip
@@ -31,7 +31,8 @@ def open_text(path: Path) -> Iterator[Readable]:
         is_packed = file.read(2) == GZIP_MAGIC
         file.seek(0)
         if is_packed:
-            with igzip.IGzipFile(fileobj=file, mode="rb") as unpacked:
+            unpack: Any = igzip.IGzipFile
+            with unpack(fileobj=file, mode="rb") as unpacked:
                 yield unpacked
         else:
             yield file
@@ -67,7 +68,7 @@ class Window:
         else:
             self.buffer[:rest] = self.buffer[self.position : self.end].copy()
         self.position, self.end = 0, rest
-        room = memoryview(self.buffer)[rest : len(self.buffer) - PADDING]
+        room = self.buffer.data[rest : len(self.buffer) - PADDING]
         count = self._source.readinto(room) or 0
         self.end += count
         self.total_bytes += count

@@ -122,9 +122,7 @@ def intern(table: int, buffer: int, start: int, length: int, flag: int) -> int:
 
 
 @compiled(allocates=False)
-def _add(
-    table: int, buffer: int, start: int, length: int, flag: int, code: int, slot: int
-) -> int:
+def _add(table: int, buffer: int, start: int, length: int, flag: int, code: int, slot: int) -> int:
     entry, stored = number_at(table, _COUNT), number_at(table, _USED_BYTES)
     if entry >= number_at(table, _CAPACITY) or stored + length > number_at(table, _STORE_BYTES):
         return NO_ROOM

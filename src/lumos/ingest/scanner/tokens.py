@@ -7,19 +7,12 @@ or, where p is the end of what has been read so far, for a token that goes on be
 
 from __future__ import annotations
 
-from typing import Any
-
 from lumos.compiled import compiled
 from lumos.ingest.scanner.bits import (
-    backslashes,
     beyond_ascii,
     byte_at,
-    closing_brackets,
     no_digits,
     no_spaces,
-    opening_brackets,
-    quotes,
-    set_bits,
     string_stops,
     trailing_zeros,
 )
@@ -207,37 +200,3 @@ def value_end(buffer: int, position: int) -> int:
             position = _value_behind_key(buffer, position)
             if position < 0:
                 return position
-
-
-
-@compiled(allocates=False)
-def bracket_end(buffer: int, position: int, end: int) -> int:
-    """The position behind the list or object that starts here, by its brackets alone.
-
-    For valid JSON the same as `value_end`, which also checks it, and several times as fast. -1
-    where it does not end before `end` or holds a backslash.
-    """
-    depth, in_string = 0, 0
-    while position < end:
-        marks = quotes(buffer, position)
-        if backslashes(buffer, position):
-            return -1
-        strings = in_string
-        if marks:
-            for shift in (1, 2, 4, 8, 16, 32):  # bit i: an odd number of quotes up to i
-                marks ^= marks << shift
-            strings ^= marks
-        opening = opening_brackets(buffer, position) & ~strings
-        closing = closing_brackets(buffer, position) & ~strings
-        while closing:
-            place = trailing_zeros(closing)
-            before = (1 << place) - 1
-            depth_here = depth + set_bits(opening & before)
-            depth -= 1
-            if depth_here == 1:
-                return position + place + 1
-            closing &= closing - 1
-        depth += set_bits(opening)
-        in_string = strings >> 63
-        position += 64
-    return -1

@@ -1,0 +1,149 @@
+"""The whole way on one page: traces -> Job -> fitted Job -> graph -> simulated run -> figures."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lumos.analysis.prediction import Quantity, StepPrediction, host_ns, periods_ns
+from lumos.analysis.replay import StepReplay, compare
+from lumos.build import build
+from lumos.errors import UnusableInputError, UsageError
+from lumos.fit import fit
+from lumos.graph.blocks import repeat
+from lumos.graph.execution import ExecutionGraph, Rule
+from lumos.graph.finding import Finding
+from lumos.graph.job import NONE, Job, Program, StartingState
+from lumos.graph.step import step_of
+from lumos.graph.timeline import Timeline
+from lumos.graph.trace import Trace
+from lumos.lower import lower
+from lumos.simulate import simulate, task_times
+from lumos.simulate.sweep import to_timeline
+
+WARM_UP_COPIES = 6
+MEASURED_COPIES = 4
+"""Back-to-back copies before the period is read, and those over which it is averaged."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Traces, the fitted Job they recorded, and the run it was recorded in."""
+
+    traces: tuple[Trace, ...]
+    job: Job
+    measured: Timeline
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """Names of the steps, in order."""
+        return self.job.programs[0].blocks
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What reading and building found."""
+        return self.job.findings
+
+
+@dataclass(frozen=True)
+class Replay:
+    """One replayed step with everything that led to it: for figures, timelines and exports."""
+
+    step: str
+    job: Job
+    graph: ExecutionGraph
+    measured: Timeline
+    replayed: Timeline
+    figures: StepReplay
+
+
+def record(traces: Sequence[Trace]) -> Recording:
+    """Build and fit the Job that the traces recorded."""
+    if not traces:
+        raise UnusableInputError("no traces were given")
+    job, measured = build(traces)
+    if not any(len(program.rows) for program in job.programs):
+        raise UnusableInputError(
+            f"{traces[0].source}: no operator or runtime call in any step; "
+            "record with both the CPU and the GPU activity"
+        )
+    return Recording(tuple(traces), fit(job, measured), measured)
+
+
+def replay_steps(
+    recording: Recording, steps: Iterable[str] | None = None, drop: Collection[Rule] = ()
+) -> list[Replay]:
+    """Each step on its own, from its recorded starting state; all steps by default."""
+    chosen = recording.steps if steps is None else tuple(steps)
+    return [
+        _replay(name, *step_of(recording.job, recording.measured, block_of(recording, name)), drop)
+        for name in chosen
+    ]
+
+
+def replay_whole(recording: Recording, drop: Collection[Rule] = ()) -> Replay:
+    """All steps in one run, from the recorded start of the first."""
+    return _replay("whole", recording.job, recording.measured, drop)
+
+
+def block_of(recording: Recording, step: str) -> int:
+    """The number of the step called `step`; `10` finds `ProfilerStep#10` too."""
+    names = recording.steps
+    for wanted in (step, f"ProfilerStep#{step}", f"step {step}"):
+        if wanted in names:
+            return names.index(wanted)
+    known = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+    raise UsageError(f"no step is called {step!r}; the trace has {known}")
+
+
+def _replay(step: str, job: Job, measured: Timeline, drop: Collection[Rule]) -> Replay:
+    graph = lower(job, drop)
+    start, end = task_times(graph)
+    replayed = to_timeline(graph, start, end)
+    with_delays = None if drop else simulate(graph, delays=True)
+    figures = compare(step, job, graph, measured, replayed, with_delays, (start, end))
+    return Replay(step, job, graph, measured, replayed, figures)
+
+
+def predict_steps(recording: Recording, from_step: str) -> list[StepPrediction]:
+    """All other steps from `from_step` alone, run back to back with the host running ahead."""
+    source = block_of(recording, from_step)
+    period, host = steady(fit(*build(recording.traces, source)))
+    measured_periods = periods_ns(recording.job, recording.measured)
+    measured_hosts = host_ns(recording.job, recording.measured)
+    return [
+        StepPrediction(
+            recording.steps[source],
+            name,
+            Quantity(measured_periods[block], period, measured_periods[source]),
+            Quantity(measured_hosts[block], host, measured_hosts[source]),
+        )
+        for block, name in enumerate(recording.steps)
+        if block != source
+    ]
+
+
+def steady(job: Job) -> tuple[int | None, int]:
+    """Period of the last device end and the host's time of a step run back to back [ns]."""
+    copies = WARM_UP_COPIES + MEASURED_COPIES
+    programs = tuple(
+        replace(repeat(program, copies), start=_idle(program)) for program in job.programs
+    )
+    repeated = replace(job, programs=programs)
+    run = simulate(lower(repeated))
+    periods = periods_ns(repeated, run)[-MEASURED_COPIES:]
+    hosts = host_ns(repeated, run)[-MEASURED_COPIES:]
+    known = [period for period in periods if period is not None]
+    period = round(float(np.mean(known))) if len(known) == len(periods) else None
+    return period, round(float(np.mean(hosts)))
+
+
+def _idle(program: Program) -> StartingState:
+    """A start with nothing under way: what earlier copies would have signalled is done."""
+    rows = program.rows
+    slots = np.unique(rows.awaits[(rows.awaits != NONE) & (rows.distance > 0)])
+    return StartingState(
+        np.zeros(len(program.processors), np.int64), dict.fromkeys(slots.tolist(), 0)
+    )
