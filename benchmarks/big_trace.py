@@ -1,6 +1,6 @@
 """Make a big trace out of a real one: its events again and again, each time later and with new ids.
 
-    python benchmarks/big_trace.py ../shared/data/kineto/recsys-8xA100/rank3.json.gz big.json.gz --bytes 1e9
+python benchmarks/big_trace.py ../shared/data/kineto/recsys-8xA100/rank3.json.gz big.json.gz --bytes 1e9
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import argparse
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 from isal import igzip
 
@@ -69,7 +69,10 @@ def _copier(events: bytes) -> Callable[[int], bytes]:
     shift_of[b"ProfilerStep#"] = max(steps, default=0) - min(steps, default=0) + 1
     ids = [n for key, n in zip(keys, numbers, strict=True) if key not in shift_of and n < 2**62]
     largest = max(ids, default=0)
-    shifts = [shift_of.get(key, largest if 0 < n < 2**31 else 0) for key, n in zip(keys, numbers, strict=True)]
+    shifts = [
+        shift_of.get(key, largest if 0 < n < 2**31 else 0)
+        for key, n in zip(keys, numbers, strict=True)
+    ]
 
     def copy(number: int) -> bytes:
         shifted = zip(numbers, shifts, strict=True)
@@ -88,7 +91,8 @@ def _span_us(keys: list[bytes], numbers: list[int]) -> int:
 
 def _open(target: Path) -> BinaryIO:
     if target.name.endswith(".gz"):
-        return igzip.open(target, "wb", compresslevel=2)  # type: ignore[return-value]
+        packer: Any = igzip.open
+        return cast("BinaryIO", packer(target, "wb", compresslevel=2))
     return target.open("wb")
 
 

@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 from isal import isal_zlib
 
@@ -15,6 +16,7 @@ from lumos.errors import UnusableInputError
 SUFFIXES = (".json", ".json.gz")
 MAXIMUM_BYTES = 64 * 2**30
 """Unpacked text of one file beyond which reading stops: larger than any trace we know of."""
+BROKEN_GZIP: type[Exception] = cast("type[Exception]", isal_zlib.error)
 GZIP_MAGIC = b"\x1f\x8b"
 _CHUNK_BYTES = 4 * 2**20
 
@@ -73,7 +75,8 @@ def read_bytes(path: Path, limit_bytes: int = MAXIMUM_BYTES) -> tuple[bytes, boo
     a file that cannot be opened, is empty, is a broken gzip from its start on, or unpacks to
     more than `limit_bytes`.
     """
-    pieces, size = [], 0
+    pieces: list[bytes] = []
+    size = 0
     for piece in unpack(path):
         if piece is None:
             return _not_empty(path, b"".join(pieces), complete=False), False
@@ -105,7 +108,7 @@ def _inflate(file: io.BufferedReader) -> Iterator[bytes | None]:
     while packed:
         try:
             piece = inflater.decompress(packed, _CHUNK_BYTES)
-        except isal_zlib.error:
+        except BROKEN_GZIP:
             yield None
             return
         started = True

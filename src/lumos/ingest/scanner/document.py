@@ -11,13 +11,12 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from isal import isal_zlib
 from numpy.typing import NDArray
 
 from lumos.graph.trace import EVENT_COLUMNS, TEXT_ARGUMENTS, Argument, EventKind
 from lumos.ingest import typed
 from lumos.ingest.events import Document
-from lumos.ingest.files import MAXIMUM_BYTES
+from lumos.ingest.files import BROKEN_GZIP, MAXIMUM_BYTES
 from lumos.ingest.scanner import events, header
 from lumos.ingest.scanner.bits import PADDING
 from lumos.ingest.scanner.keys import key_table
@@ -29,10 +28,10 @@ from lumos.ingest.vocabulary import KIND_OF_CATEGORY, STREAM_KINDS
 _FIRST_ROWS = 2**16
 _CATEGORIES = 1024
 _SPARSE = {"argument_row": np.int64, "argument_key": np.uint8, "argument_value": np.int64}
-_UNREADABLE: tuple[type[Exception], ...] = (
+_UNREADABLE = (
     OSError,
     EOFError,
-    isal_zlib.error,
+    BROKEN_GZIP,
     msgspec.DecodeError,
     UnicodeDecodeError,
 )
