@@ -132,7 +132,7 @@ def steady(job: Job) -> tuple[int | None, int]:
         replace(repeat(program, copies), start=_idle(program)) for program in job.programs
     )
     repeated = replace(job, programs=programs)
-    run = simulate(lower(repeated))
+    run = simulate(lower(repeated), delays=True)
     periods = periods_ns(repeated, run)[-MEASURED_COPIES:]
     hosts = host_ns(repeated, run)[-MEASURED_COPIES:]
     known = [period for period in periods if period is not None]

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from lumos.compiled import compiled
 from lumos.graph.execution import ExecutionGraph, Rule
 
-RULES = len(Rule)
-
 
 @dataclass(frozen=True)
 class CriticalPath:
@@ -39,44 +37,38 @@ def critical_path(
     Where several dependencies end at once the later rule in `Rule` counts.
     """
     task, rule, time = _walk(
-        graph.first, graph.before, graph.lag_ns, graph.from_start, graph.rule, start, end, last,
+        graph.first, graph.before, graph.lag_ns, graph.from_start, graph.rule, len(Rule), start, end, last,
     )  # fmt: skip
-    own = np.where(_on_stream(graph)[task], Rule.STREAM_ORDER, Rule.PROGRAM_ORDER)
+    own = np.where(graph.on_host[task], Rule.PROGRAM_ORDER, Rule.STREAM_ORDER)
     return CriticalPath(task, np.where(rule == len(Rule), own, rule).astype(np.uint8), time)
 
 
-def _on_stream(graph: ExecutionGraph) -> NDArray[np.bool_]:
-    return ~graph.on_host
-
-
 @compiled()
-def _walk(first, before, lag, from_start, rule, start, end, last):  # type: ignore[no-untyped-def]
+def _walk(first, before, lag, from_start, rule, unknown, start, end, last):  # type: ignore[no-untyped-def]
     count = len(first) - 1
     tasks = np.empty(count, np.int64)
     rules = np.empty(count, np.uint8)
     times = np.empty(count, np.int64)
-    n = 0
-    task = last
-    leave = end[last]
-    unknown = RULES
-    while True:
-        best, best_edge = -1, -1
+    n = np.int64(0)
+    task = np.int64(last)
+    leave = np.int64(end[last])
+    while task >= 0:
+        best, best_edge = np.int64(-1), np.int64(-1)
         for edge in range(first[task], first[task + 1]):
-            source = before[edge]
-            time = (start[source] if from_start[edge] else end[source]) + lag[edge]
-            if time == start[task] and rule[edge] >= best:
-                best, best_edge = rule[edge], edge
+            point = start[before[edge]] if from_start[edge] else end[before[edge]]
+            if point + lag[edge] == start[task] and np.int64(rule[edge]) >= best:
+                best, best_edge = np.int64(rule[edge]), np.int64(edge)
         tasks[n] = task
         if best_edge < 0:
             rules[n] = unknown
             times[n] = leave - start[task]
-            n += 1
-            break
-        source = before[best_edge]
-        point = start[source] if from_start[best_edge] else end[source]
-        rules[n] = best
-        times[n] = leave - point
+            task = np.int64(-1)
+        else:
+            source = before[best_edge]
+            entered = start[source] if from_start[best_edge] else end[source]
+            rules[n] = best
+            times[n] = leave - entered
+            leave = np.int64(entered)
+            task = np.int64(source)
         n += 1
-        leave = point
-        task = source
     return tasks[:n][::-1].copy(), rules[:n][::-1].copy(), times[:n][::-1].copy()

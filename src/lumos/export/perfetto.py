@@ -19,22 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumos.errors import UsageError
+from lumos.export.arrows import Arrows, arrows
 from lumos.export.binding import NO_RULE, Binding, binding
-from lumos.export.host_spans import host_spans, is_drawn
+from lumos.export.host_spans import Span, host_spans
+from lumos.export.stream_slices import in_stream_order, shown_ends
 from lumos.export.trace_file import TraceFile, microseconds, open_trace_file
 from lumos.graph.execution import ExecutionGraph, Rule
-from lumos.graph.job import NONE, Job, Program, TaskKind
+from lumos.graph.job import Job, Program, TaskKind
 from lumos.graph.timeline import RankTimeline, Timeline
 
-ARROWS = (
-    Rule.LAUNCH,
-    Rule.EVENT_WAIT,
-    Rule.SYNCHRONIZE,
-    Rule.BACK_PRESSURE,
-    Rule.HAND_OFF,
-    Rule.RENDEZVOUS,
-)
-"""Rules drawn as arrows; that one task follows another on its processor can be seen."""
 _THREADS_A_PROCESS = 1000
 
 
@@ -103,11 +96,15 @@ def write_perfetto(
 
     `path` ends in .json.gz or .json. With the `graph` that the run named `explained` was
     simulated from, slices of that run tell which rule held them and arrows show the dependencies
-    that bound. Memory holds one rank of one run at a time. Raises UsageError where a run does not
+    that bound. Memory holds
+    the slices of one rank of one run at a time. Raises UsageError where a run does not
     belong to the job or `explained` is none of the runs.
     """
     _check(job, timelines, graph, explained)
-    held = binding(graph, timelines[explained]) if graph is not None else None
+    held = None
+    if graph is not None:
+        bound = binding(graph, timelines[explained])
+        held = _Held(bound, arrows(job, timelines[explained], bound))
     with open_trace_file(Path(path), {"displayTimeUnit": "ns"}) as file:
         offset = 0
         for place, role in enumerate(job.placement.role):
@@ -135,6 +132,14 @@ def _check(
 
 
 @dataclass(frozen=True)
+class _Held:
+    """What held the rows of the explained run, and the arrows that show it."""
+
+    binding: Binding
+    arrows: Arrows
+
+
+@dataclass(frozen=True)
 class _Track:
     """One rank of one run: a process in the file; its processors are the threads."""
 
@@ -157,35 +162,32 @@ def _names(track: _Track, name: str) -> Iterator[_Names]:
         yield _Names("thread_sort_index", process, thread, {"sort_index": number})
 
 
-def _write_run(file: TraceFile, track: _Track, held: Binding | None, offset: int) -> None:
+def _write_run(file: TraceFile, track: _Track, held: _Held | None, offset: int) -> None:
     """Slices and arrows of one rank in one run, in order of time."""
-    shown_end = _shown_ends(track)
     count = len(track.program.rows)
-    own = slice(offset, offset + count)
-    rules = held.rule[own] if held is not None else np.full(count, NO_RULE, np.uint8)
-    events: list[_Timed] = [*_slices(track, shown_end, rules)]
-    if held is not None:
-        events += _arrows(track, shown_end, held, offset)
+    if held is None:
+        events: list[_Timed] = [*_slices(track, np.full(count, NO_RULE, np.uint8))]
+    else:
+        events = [*_slices(track, held.binding.rule[offset : offset + count])]
+        events += _arrow_ends(track, held.arrows, offset)
     events.sort(key=lambda event: event.ts)  # stable: a slice stays in front of what it contains
     file.write(events)
 
 
-def _slices(
-    track: _Track, shown_end: NDArray[np.int64], rules: NDArray[np.uint8]
-) -> Iterator[_Slice]:
+def _slices(track: _Track, rules: NDArray[np.uint8]) -> Iterator[_Slice]:
     program, rows, run = track.program, track.program.rows, track.run
     kinds = [kind.name.lower() for kind in TaskKind]
     words = {NO_RULE: "", **{int(rule): rule.word for rule in Rule}}
     kind, name, block = rows.kind.tolist(), rows.name.tolist(), rows.block.tolist()
-    start, end, rule = run.start_ns.tolist(), shown_end.tolist(), rules.tolist()
+    start, rule = run.start_ns.tolist(), rules.tolist()
+    end = shown_ends(program, run).tolist()
     own, wait, delay = rows.duration_ns.tolist(), run.wait_ns.tolist(), rows.delay_ns.tolist()
     for number, processor in enumerate(program.processors):
-        mine = np.flatnonzero(rows.processor == number)
         if processor.is_stream:
-            order = mine[np.lexsort((-shown_end[mine], run.start_ns[mine]))].tolist()
-            spans = [(row, row, (row,)) for row in order]
+            order = in_stream_order(program, run, number).tolist()
+            spans = [Span(row, row, (row,)) for row in order]
         else:
-            spans = [tuple(span) for span in host_spans(rows, mine)]
+            spans = host_spans(rows, np.flatnonzero(rows.processor == number))
         for first, last, pieces in spans:
             yield _Slice(
                 program.names[name[first]],
@@ -204,68 +206,21 @@ def _slices(
             )
 
 
-def _shown_ends(track: _Track) -> NDArray[np.int64]:
-    """Where the slice of each row ends: tasks that cross on a stream are cut at the next one.
-
-    Kernels of one graph overlap inside a stream by some us, and slices of a thread must nest.
-    """
-    rows, run = track.program.rows, track.run
-    shown = run.end_ns.copy()
-    for number, processor in enumerate(track.program.processors):
-        if not processor.is_stream:
-            continue
-        mine = np.flatnonzero(rows.processor == number)
-        order = mine[np.lexsort((-run.end_ns[mine], run.start_ns[mine]))]
-        stack: list[int] = []
-        for row in order.tolist():
-            begin, end = run.start_ns[row], run.end_ns[row]
-            while stack and (shown[stack[-1]] <= begin or shown[stack[-1]] < end):
-                crossed = stack.pop()
-                shown[crossed] = min(shown[crossed], begin)
-            stack.append(row)
-    return shown
-
-
-def _arrows(
-    track: _Track, shown_end: NDArray[np.int64], held: Binding, offset: int
-) -> Iterator[_Timed]:
-    """Both ends, as far as they lie on this rank, of the dependencies that bound."""
-    rows, run = track.program.rows, track.run
-    drawn = np.flatnonzero(np.isin(held.rule, ARROWS) & (held.source != NONE))
-    begins = held.source[drawn] - offset
-    ends = drawn - offset
-    before, after = _anchors(track, shown_end)
-    words = [rule.word for rule in Rule]
-    thread, start, shown = rows.processor.tolist(), run.start_ns, shown_end
-    for arrow, begin, end in zip(drawn.tolist(), begins.tolist(), ends.tolist(), strict=True):
-        word, at_start = words[held.rule[arrow]], bool(held.from_start[arrow])
-        if 0 <= begin < len(rows) and (row := int(before[begin])) != NONE:
-            wanted = start[row] + run.wait_ns[row] if at_start else shown[row] - 1
-            time = microseconds(int(np.clip(wanted, start[row], shown[row] - 1)))
-            yield _ArrowBegin(word, "dependency", arrow, track.process, track.thread(thread[row]), time)
-        if 0 <= end < len(rows) and (row := int(after[end])) != NONE:
-            wanted = start[row] + run.wait_ns[row]
-            time = microseconds(int(np.clip(wanted, start[row], shown[row] - 1)))
-            yield _ArrowEnd(word, "dependency", arrow, track.process, track.thread(thread[row]), time)
-
-
-def _anchors(
-    track: _Track, shown_end: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """For each row the row that an arrow from it leaves, and the one that an arrow to it meets.
-
-    That is the row itself where it shows and takes time, else the one in front of it (for the
-    begin of an arrow) or behind it (for the end) on its processor; NONE without one.
-    """
-    rows, run = track.program.rows, track.run
-    shows = is_drawn(rows) & (shown_end > run.start_ns)
-    before, after = np.full(len(rows), NONE, np.int64), np.full(len(rows), NONE, np.int64)
-    for number in range(len(track.program.processors)):
-        mine = np.flatnonzero(rows.processor == number)
-        anchors = mine[shows[mine]]
-        place = np.searchsorted(anchors, mine)
-        here = shows[mine]
-        in_front = np.where(here, place, place - 1)
-        before[mine[in_front >= 0]] = anchors[in_front[in_front >= 0]]
-        after[mine[place < len(anchors)]] = anchors[place[place < len(anchors)]]
-    return before, after
+def _arrow_ends(track: _Track, arrows: Arrows, offset: int) -> Iterator[_Timed]:
+    """The ends that lie on this rank."""
+    processor, words = track.program.rows.processor, [rule.word for rule in Rule]
+    for ends, times, event in (
+        (arrows.leaves, arrows.leaves_ns, _ArrowBegin),
+        (arrows.meets, arrows.meets_ns, _ArrowEnd),
+    ):
+        here = np.flatnonzero((ends >= offset) & (ends < offset + len(processor)))
+        for arrow in here.tolist():
+            thread = track.thread(int(processor[ends[arrow] - offset]))
+            yield event(
+                words[arrows.rule[arrow]],
+                "dependency",
+                int(arrows.number[arrow]),
+                track.process,
+                thread,
+                microseconds(int(times[arrow])),
+            )

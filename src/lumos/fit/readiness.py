@@ -22,17 +22,19 @@ def measured_times(
     start = np.concatenate([start, np.full(markers, NEVER)])
     end = np.concatenate([end, np.full(markers, NEVER)])
     _place_markers(
-        graph.order, graph.rows, graph.first, graph.before, graph.lag_ns, graph.from_start, start, end
-    )
+        graph.order, graph.rows, graph.first, graph.before, graph.lag_ns, graph.from_start,
+        graph.release_ns, start, end,
+    )  # fmt: skip
     return start, end
 
 
 @compiled()
-def _place_markers(order, rows, first, before, lag, from_start, start, end):  # type: ignore[no-untyped-def]
+def _place_markers(order, rows, first, before, lag, from_start, release, start, end):  # type: ignore[no-untyped-def]
     for place in range(len(order)):
         task = order[place]
         if task < rows:
             continue
+        start[task] = release[task]
         for edge in range(first[task], first[task + 1]):
             source = before[edge]
             time = (start[source] if from_start[edge] else end[source]) + lag[edge]

@@ -16,6 +16,10 @@ from lumos.errors import UnusableInputError
 SUFFIXES = (".json", ".json.gz")
 MAXIMUM_BYTES = 64 * 2**30
 """Unpacked text of one file beyond which reading stops: larger than any trace we know of."""
+WHOLE_TEXT_BYTES = 8 * 2**30
+"""The same for a text that has to be in memory as a whole, which takes several times its size."""
+_MOST_PACKED, _HARMLESS_BYTES = 200, 2**28
+"""Traces pack 8 to 15 : 1. What packs better than this, and is larger than that, is no trace."""
 BROKEN_GZIP: type[Exception] = cast("type[Exception]", isal_zlib.error)
 GZIP_MAGIC = b"\x1f\x8b"
 _CHUNK_BYTES = 4 * 2**20
@@ -68,7 +72,12 @@ def rank_in_name(path: str | Path) -> int | None:
     return int(match.group(1)) if match and len(match.group(1)) < 9 else None
 
 
-def read_bytes(path: Path, limit_bytes: int = MAXIMUM_BYTES) -> tuple[bytes, bool]:
+def largest_text(path: Path, limit_bytes: int = MAXIMUM_BYTES) -> int:
+    """How many bytes of text may come out of `path`."""
+    return min(limit_bytes, max(_HARMLESS_BYTES, _MOST_PACKED * path.stat().st_size))
+
+
+def read_bytes(path: Path, limit_bytes: int = WHOLE_TEXT_BYTES) -> tuple[bytes, bool]:
     """The text of `path`, unpacked where it is gzip, and whether it was complete.
 
     A gzip that ends early gives what could be unpacked and False. Raises UnusableInputError for
@@ -77,6 +86,10 @@ def read_bytes(path: Path, limit_bytes: int = MAXIMUM_BYTES) -> tuple[bytes, boo
     """
     pieces: list[bytes] = []
     size = 0
+    try:
+        limit_bytes = largest_text(path, limit_bytes)
+    except OSError as error:
+        raise UnusableInputError(f"{path}: cannot be read ({error.strerror or error})") from error
     for piece in unpack(path):
         if piece is None:
             return _not_empty(path, b"".join(pieces), complete=False), False
@@ -84,7 +97,8 @@ def read_bytes(path: Path, limit_bytes: int = MAXIMUM_BYTES) -> tuple[bytes, boo
         size += len(piece)
         if size > limit_bytes:
             raise UnusableInputError(
-                f"{path}: unpacks to more than {limit_bytes} bytes; is it really a trace?"
+                f"{path}: holds more than {limit_bytes} bytes of text that is no plain trace; "
+                "record fewer steps, or check the file"
             )
     return _not_empty(path, b"".join(pieces), complete=True), True
 

@@ -17,7 +17,8 @@ from lumos.ingest.files import find_files, rank_in_name, read_bytes
 from lumos.ingest.header import parse_header
 from lumos.ingest.repair import repair_times
 from lumos.ingest.scanner import scan_document
-from lumos.ingest.typed import read_document
+from lumos.ingest.split import split_ranks
+from lumos.ingest.typed import read_documents
 
 
 def read(paths: str | Path | Sequence[str | Path], *, cache: bool = True) -> list[Trace]:
@@ -35,25 +36,43 @@ def read(paths: str | Path | Sequence[str | Path], *, cache: bool = True) -> lis
 
 def read_file(path: Path, *, cache: bool = True) -> list[Trace]:
     """The traces in one file: one of each rank that wrote to it."""
-    document = scan_document(path)
-    if document is None:
-        text, complete = read_bytes(path)
-        document = read_document(text)
-        document = replace(document, complete=complete and document.complete)
-    return [_trace(path, document)]
-
-
-def _trace(path: Path, document: Document) -> Trace:
-    header = parse_header(document.header)
-    if not len(document.columns["kind"]):
+    traces = []
+    for document, findings in _documents(path):
+        for part in split_ranks(document):
+            traces.append(_trace(path, part.document, findings + part.findings))
+    if not any(len(trace) for trace in traces):
         raise UnusableInputError(
             f"{path}: no trace events in it; expected the JSON of the PyTorch profiler "
             "(an object with traceEvents)"
         )
-    columns = dict(document.columns)
-    columns["start_ns"] = columns["start_ns"] + header.base_time_ns
-    columns["kind"] = _mark_annotations(columns["kind"], columns["name"], document.strings)
-    columns, findings = repair_times(columns, complete=document.complete)
+    return [trace for trace in traces if len(trace)]
+
+
+def _documents(path: Path) -> list[tuple[Document, tuple[Finding, ...]]]:
+    """The documents in a file, each with what to tell the user about it."""
+    document = scan_document(path)
+    if document is not None:
+        return [(document, ())]
+    text, complete = read_bytes(path)
+    documents = read_documents(text)
+    if not complete:
+        documents[-1] = replace(documents[-1], complete=False)
+    findings: tuple[Finding, ...] = ()
+    if len(documents) > 1:
+        message = f"{len(documents)} traces stand in one file, one behind the other"
+        advice = "write one file for each rank"
+        findings = (Finding("several-ranks-in-one-file", "warning", message, None, advice),)
+    return [(document, findings) for document in documents]
+
+
+def _trace(path: Path, document: Document, findings: tuple[Finding, ...]) -> Trace:
+    header = parse_header(document.header)
+    raw = document.columns
+    start_ns = raw["start_ns"] + header.base_time_ns
+    kind = _mark_annotations(raw["kind"], raw["name"], document.strings)
+    columns, repairs = repair_times(
+        {**raw, "start_ns": start_ns, "kind": kind}, complete=document.complete
+    )
     return Trace(
         source=str(path),
         columns=columns,
@@ -68,7 +87,7 @@ def _trace(path: Path, document: Document) -> Trace:
         process_groups=header.process_groups,
         thread_names=document.thread_names,
         skipped=document.skipped,
-        findings=tuple(findings + _unread(document)),
+        findings=(*findings, *repairs, *_unread(document)),
     )
 
 

@@ -66,13 +66,28 @@ def read_document(text: bytes) -> Document:
     Raises nothing for odd content: what cannot be read is counted in the result.
     """
     try:
-        if text.lstrip()[:1] == b"[":
-            return _fill({}, _EVENTS.decode(text), 0, complete=True)
-        header = _HEADER.decode(text)
-        events = _EVENTS.decode(header.pop("traceEvents", msgspec.Raw(b"[]")))
-        return _fill(_decode_header(header), events, 0, complete=True)
+        return _read_whole(text)
     except _UNREADABLE:
         return _salvage(text)
+
+
+def _read_whole(text: bytes) -> Document:
+    if text.lstrip()[:1] == b"[":
+        return _fill({}, _EVENTS.decode(text), 0, complete=True)
+    header = _HEADER.decode(text)
+    events = _EVENTS.decode(header.pop("traceEvents", msgspec.Raw(b"[]")))
+    return _fill(_decode_header(header), events, 0, complete=True)
+
+
+def read_documents(text: bytes) -> list[Document]:
+    """The documents in `text`: usually one; several ranks can have written theirs to one file."""
+    try:
+        return [_read_whole(text)]
+    except _UNREADABLE:
+        pieces = [text[first:last] for first, last in _documents(text)]
+    if len(pieces) < 2:
+        return [_salvage(text)]
+    return [read_document(piece) for piece in pieces]
 
 
 def decode_header(text: bytes) -> dict[str, Any]:
@@ -84,6 +99,11 @@ def thread_name(piece: bytes) -> tuple[tuple[str, str], str] | None:
     """((process, thread), name) of a metadata event that names a thread, None for another."""
     event = _EVENT.decode(piece)
     return event.thread_name() if event.ph == "M" else None
+
+
+def holds_object(text: bytes) -> bool:
+    """Whether a whole object stands in the rest of a list that was cut off."""
+    return next(_objects(text, 0), None) is not None
 
 
 def _salvage(text: bytes) -> Document:
@@ -174,6 +194,30 @@ def _objects(text: bytes, begin: int) -> Iterator[tuple[int, int]]:
                 return
             if depth == 0 and mark == b"}" and first >= 0:
                 yield first, position
+
+
+_LOOKS_LIKE_TRACE = re.compile(rb'\s*(?:\[\s*\{|\{(?s:.*?)"traceEvents"\s*:)')
+
+
+def _documents(text: bytes) -> Iterator[tuple[int, int]]:
+    """Borders of the documents that stand one behind the other; the last may be cut off."""
+    depth, first, position = 0, 0, 0
+    while (found := _STRUCTURE.search(text, position)) is not None:
+        position = found.end()
+        mark = found.group()
+        if mark == b'"':
+            string = _STRING_END.match(text, position)
+            if string is None:
+                break
+            position = string.end()
+        else:
+            depth += 1 if mark in b"{[" else -1
+            if depth <= 0:
+                if _LOOKS_LIKE_TRACE.match(text, first, position):
+                    yield first, position
+                depth, first = 0, position
+    if _LOOKS_LIKE_TRACE.match(text, first):
+        yield first, len(text)
 
 
 class _Columns:

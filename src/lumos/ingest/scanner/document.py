@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lumos.graph.trace import EVENT_COLUMNS, TEXT_ARGUMENTS, Argument, EventKind
 from lumos.ingest import typed
 from lumos.ingest.events import Document
-from lumos.ingest.files import BROKEN_GZIP, MAXIMUM_BYTES
+from lumos.ingest.files import BROKEN_GZIP, largest_text
 from lumos.ingest.scanner import events, header
 from lumos.ingest.scanner.bits import PADDING
 from lumos.ingest.scanner.keys import key_table
@@ -42,10 +42,10 @@ class _NotOurs(Exception):
 
 
 def scan_document(path: Path) -> Document | None:
-    """Read `path`, or None where it is not a whole, plain document: then the typed reader must."""
+    """Read `path`, or None where it is no plain document: then the typed reader must."""
     try:
         with open_text(path) as source:
-            return _Scan(Window(source)).run()
+            return _Scan(Window(source), largest_text(path)).run()
     except (_NotOurs, *_UNREADABLE):
         return None
 
@@ -53,8 +53,8 @@ def scan_document(path: Path) -> Document | None:
 class _Scan:
     """The state of one pass: the window, the growing columns, the tables of texts."""
 
-    def __init__(self, window: Window) -> None:
-        self.window = window
+    def __init__(self, window: Window, limit_bytes: int) -> None:
+        self.window, self.limit_bytes = window, limit_bytes
         self.keys = key_table()
         self.strings = StringTable()
         self.categories = _Categories()
@@ -78,13 +78,14 @@ class _Scan:
                     continue
                 if found == header.WRONG or stage != header.BEHIND:
                     raise _NotOurs
-                return self._document()
+                return self._document(complete=not window.is_cut)
             window.position = int(borders[1])
             if found in (header.BARE_LIST, header.EVENT_LIST):
                 if has_events:
                     raise _NotOurs
                 has_events = True
-                self._read_events()
+                if not self._read_events():
+                    return self._document(complete=False)
                 stage = header.BEHIND if found == header.BARE_LIST else header.NEXT_ENTRY
             elif found == header.ENTRY:
                 self.entries.append(window.buffer[borders[0] : borders[1]].tobytes())
@@ -95,11 +96,12 @@ class _Scan:
 
     def _fill(self) -> bool:
         filled = self.window.fill()
-        if self.window.total_bytes > MAXIMUM_BYTES:
+        if self.window.total_bytes > self.limit_bytes:
             raise _NotOurs
         return filled
 
-    def _read_events(self) -> None:
+    def _read_events(self) -> bool:
+        """Read the list of events; False where the text ends before it does."""
         window, state = self.window, self.state
         while True:
             state[events.POSITION], room = window.position, self._room()
@@ -116,13 +118,18 @@ class _Scan:
             window.position = int(state[events.POSITION])
             self._take_thread_names()
             if why == events.LIST_DONE:
-                return
+                return True
             if why == events.NEED_STRINGS:
                 self.strings = self.strings.larger(len(window.buffer))
             elif why == events.NEED_ROOM:
                 self._grow()
-            elif why != events.NEED_TEXT or not self._fill():
+            elif why != events.NEED_TEXT:
                 raise _NotOurs
+            elif not self._fill():
+                rest = window.buffer[window.position : window.end].tobytes()
+                if not window.is_over or typed.holds_object(rest):
+                    raise _NotOurs
+                return False
 
     def _room(self) -> NDArray[np.int64]:
         """The room there is and the addresses of all columns, as compiled code takes them."""
@@ -148,7 +155,7 @@ class _Scan:
             if name != "threads" and 4 * self._used(name) >= 3 * len(column):
                 column.resize(2 * len(column), refcheck=False)
 
-    def _document(self) -> Document:
+    def _document(self, *, complete: bool) -> Document:
         rows = self.columns
         del rows["threads"]
         for name, column in rows.items():
@@ -165,6 +172,7 @@ class _Scan:
             argument_value=rows["argument_value"],
             thread_names=self.thread_names,
             skipped=self._skipped(),
+            complete=complete,
         )
 
     def _skipped(self) -> dict[str, int]:

@@ -50,6 +50,10 @@ class Window:
         self.position = 0
         self.end = 0
         self.total_bytes = 0
+        self.is_over = False
+        """Whether the text has ended."""
+        self.is_cut = False
+        """Whether it ended in the middle of a gzip file."""
 
     @property
     def address(self) -> int:
@@ -69,7 +73,11 @@ class Window:
             self.buffer[:rest] = self.buffer[self.position : self.end].copy()
         self.position, self.end = 0, rest
         room = self.buffer.data[rest : len(self.buffer) - PADDING]
-        count = self._source.readinto(room) or 0
+        try:
+            count = self._source.readinto(room) or 0
+        except EOFError:
+            count, self.is_cut = 0, True
+        self.is_over = count == 0
         self.end += count
         self.total_bytes += count
         self.buffer[self.end : self.end + PADDING] = 0
