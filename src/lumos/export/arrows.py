@@ -52,7 +52,12 @@ def arrows(job: Job, run: Timeline, held: Binding) -> Arrows:
     ]
     offset = np.cumsum([0, *(len(rank) for rank in run.ranks)])
     in_front, behind = (
-        np.concatenate([np.where(rank[way] == NONE, NONE, rank[way] + base) for rank, base in zip(ranks, offset[:-1], strict=True)])
+        np.concatenate(
+            [
+                np.where(rank[way] == NONE, NONE, rank[way] + base)
+                for rank, base in zip(ranks, offset[:-1], strict=True)
+            ]
+        )
         for way in (0, 1)
     )
     start = np.concatenate([rank.start_ns for rank in run.ranks])

@@ -1,7 +1,7 @@
 """Pieces of own time on a host thread -> the nested spans that they were cut from.
 
-    pieces  A | call | A | b | A |        spans   A |====================|
-                                            call     |====|   b    |==|
+pieces  A | call | A | b | A |        spans   A |====================|
+                                        call     |====|   b    |==|
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class _Open:
 
 def is_drawn(rows: Rows) -> NDArray[np.bool_]:
     """Which rows show something: all but gaps, and records and signals that are no calls."""
-    own_making = np.isin(rows.kind, _NOT_DRAWN)
-    return ~own_making | ((rows.kind == TaskKind.RECORD) & (rows.event != NONE))
+    shows: NDArray[np.bool_] = ~np.isin(rows.kind, _NOT_DRAWN)
+    return shows | ((rows.kind == TaskKind.RECORD) & (rows.event != NONE))
 
 
 def host_spans(

@@ -40,14 +40,14 @@ class _Names(msgspec.Struct, tag_field="ph", tag="M"):
     args: dict[str, str | int]
 
 
-class SliceArguments(msgspec.Struct, omit_defaults=True):
-    """What a slice tells when it is clicked; times in us."""
+class _SliceArguments(msgspec.Struct, omit_defaults=True):
+    """What a slice tells when it is clicked; times in us, left out where they are 0."""
 
     step: str
-    held_by: str = ""
-    own_us: float = 0.0
-    wait_us: float = 0.0
-    unexplained_us: float = 0.0
+    held_by: str | None = None
+    own_us: float | None = None
+    wait_us: float | None = None
+    unexplained_us: float | None = None
 
 
 class _Slice(msgspec.Struct, tag_field="ph", tag="X"):
@@ -59,7 +59,7 @@ class _Slice(msgspec.Struct, tag_field="ph", tag="X"):
     tid: int
     ts: float
     dur: float
-    args: SliceArguments
+    args: _SliceArguments
 
 
 class _ArrowBegin(msgspec.Struct, tag_field="ph", tag="s"):
@@ -177,7 +177,7 @@ def _write_run(file: TraceFile, track: _Track, held: _Held | None, offset: int) 
 def _slices(track: _Track, rules: NDArray[np.uint8]) -> Iterator[_Slice]:
     program, rows, run = track.program, track.program.rows, track.run
     kinds = [kind.name.lower() for kind in TaskKind]
-    words = {NO_RULE: "", **{int(rule): rule.word for rule in Rule}}
+    words = {NO_RULE: None, **{int(rule): rule.word for rule in Rule}}
     kind, name, block = rows.kind.tolist(), rows.name.tolist(), rows.block.tolist()
     start, rule = run.start_ns.tolist(), rules.tolist()
     end = shown_ends(program, run).tolist()
@@ -196,12 +196,12 @@ def _slices(track: _Track, rules: NDArray[np.uint8]) -> Iterator[_Slice]:
                 track.thread(number),
                 microseconds(start[first]),
                 microseconds(end[last] - start[first]),
-                SliceArguments(
+                _SliceArguments(
                     program.blocks[block[first]],
                     words[rule[first]],
-                    microseconds(sum(own[row] for row in pieces)),
-                    microseconds(sum(wait[row] for row in pieces)),
-                    microseconds(delay[first]),
+                    microseconds(sum(own[row] for row in pieces)) or None,
+                    microseconds(sum(wait[row] for row in pieces)) or None,
+                    microseconds(delay[first]) or None,
                 ),
             )
 

@@ -40,7 +40,7 @@ def open_trace_file(path: Path, header: Mapping[str, Any]) -> Iterator[TraceFile
     with path.open("wb") as plain:
         packed = path.name.endswith(".gz")
         stream = (
-            igzip.IGzipFile(filename="", fileobj=plain, mode="wb", compresslevel=2, mtime=0)
+            igzip.IGzipFile("", "wb", 2, plain, mtime=0)  # type: ignore[no-untyped-call]
             if packed
             else plain
         )
