@@ -6,6 +6,7 @@ up the whole file: being wrong is not worth being fast.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from lumos.errors import UnusableInputError
 from lumos.graph.trace import EVENT_COLUMNS, TEXT_ARGUMENTS, Argument, EventKind
 from lumos.ingest import typed
 from lumos.ingest.events import Document
@@ -20,7 +22,7 @@ from lumos.ingest.files import BROKEN_GZIP, largest_text
 from lumos.ingest.scanner import events, header
 from lumos.ingest.scanner.bits import PADDING
 from lumos.ingest.scanner.keys import key_table
-from lumos.ingest.scanner.source import Window, open_text
+from lumos.ingest.scanner.source import Pieces, Window, open_text
 from lumos.ingest.scanner.strings import StringTable, intern
 from lumos.ingest.scanner.tokens import ESCAPED
 from lumos.ingest.vocabulary import KIND_OF_CATEGORY, STREAM_KINDS
@@ -29,8 +31,8 @@ _FIRST_ROWS = 2**16
 _CATEGORIES = 1024
 _SPARSE = {"argument_row": np.int64, "argument_key": np.uint8, "argument_value": np.int64}
 _UNREADABLE = (
+    UnusableInputError,
     OSError,
-    EOFError,
     BROKEN_GZIP,
     msgspec.DecodeError,
     UnicodeDecodeError,
@@ -44,10 +46,19 @@ class _NotOurs(Exception):
 def scan_document(path: Path) -> Document | None:
     """Read `path`, or None where it is no plain document: then the typed reader must."""
     try:
-        with open_text(path) as source:
-            return _Scan(Window(source), largest_text(path)).run()
+        return _scan(path)
     except (_NotOurs, *_UNREADABLE):
         return None
+
+
+def _scan(path: Path) -> Document:
+    limit_bytes = largest_text(path)
+    try:
+        with open_text(path) as source:
+            return _Scan(Window(source), limit_bytes).run()
+    except EOFError:
+        document = _Scan(Window(Pieces(path)), limit_bytes).run()
+        return replace(document, complete=False)
 
 
 class _Scan:
@@ -78,7 +89,7 @@ class _Scan:
                     continue
                 if found == header.WRONG or stage != header.BEHIND:
                     raise _NotOurs
-                return self._document(complete=not window.is_cut)
+                return self._document(complete=True)
             window.position = int(borders[1])
             if found in (header.BARE_LIST, header.EVENT_LIST):
                 if has_events:

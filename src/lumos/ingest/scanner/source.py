@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from isal import igzip
 
-from lumos.ingest.files import GZIP_MAGIC
+from lumos.ingest.files import GZIP_MAGIC, unpack
 from lumos.ingest.scanner.bits import PADDING
 
 FIRST_BYTES = 2**20
@@ -38,6 +38,22 @@ def open_text(path: Path) -> Iterator[Readable]:
             yield file
 
 
+class Pieces:
+    """The text of a gzip file that is cut off: slower, and to its very last byte."""
+
+    def __init__(self, path: Path) -> None:
+        self._pieces = unpack(path)
+        self._rest = memoryview(b"")
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Fill `buffer` as far as one piece goes."""
+        self._rest = self._rest or memoryview(next(self._pieces, None) or b"")
+        count = min(len(buffer), len(self._rest))
+        buffer[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+
 class Window:
     """A part of the text: `buffer[position:end]` is what is read and not yet used.
 
@@ -52,8 +68,6 @@ class Window:
         self.total_bytes = 0
         self.is_over = False
         """Whether the text has ended."""
-        self.is_cut = False
-        """Whether it ended in the middle of a gzip file."""
 
     @property
     def address(self) -> int:
@@ -73,10 +87,7 @@ class Window:
             self.buffer[:rest] = self.buffer[self.position : self.end].copy()
         self.position, self.end = 0, rest
         room = self.buffer.data[rest : len(self.buffer) - PADDING]
-        try:
-            count = self._source.readinto(room) or 0
-        except EOFError:
-            count, self.is_cut = 0, True
+        count = self._source.readinto(room) or 0
         self.is_over = count == 0
         self.end += count
         self.total_bytes += count
