@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lumos.errors import UnusableInputError
 from lumos.graph.finding import Finding
 from lumos.graph.trace import EventKind, Trace
+from lumos.ingest.cache import entry_of, load, store
 from lumos.ingest.events import Document
 from lumos.ingest.files import find_files, rank_in_name, read_bytes
 from lumos.ingest.header import parse_header
@@ -36,6 +37,17 @@ def read(paths: str | Path | Sequence[str | Path], *, cache: bool = True) -> lis
 
 def read_file(path: Path, *, cache: bool = True) -> list[Trace]:
     """The traces in one file: one of each rank that wrote to it."""
+    entry = entry_of(path) if cache else None
+    known = load(entry, path) if entry else None
+    if known is not None:
+        return known
+    traces = _read_afresh(path)
+    if entry:
+        store(entry, traces)
+    return traces
+
+
+def _read_afresh(path: Path) -> list[Trace]:
     traces = []
     for document, findings in _documents(path):
         for part in split_ranks(document):

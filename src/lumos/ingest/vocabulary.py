@@ -61,6 +61,8 @@ ARGUMENT_OF_KEY: dict[str, Argument] = {
     "graph id": Argument.GRAPH_ID,
     "Src Rank": Argument.PEER_SOURCE,
     "Dst Rank": Argument.PEER_DESTINATION,
+    "warps per SM": Argument.WARPS_PER_SM,
+    "est. achieved occupancy %": Argument.OCCUPANCY_PCT,
 }
 """Arguments that go to the sparse table. A number that is not one is left out."""
 

@@ -22,7 +22,7 @@ from lumos.ingest.files import BROKEN_GZIP, largest_text
 from lumos.ingest.scanner import events, header
 from lumos.ingest.scanner.bits import PADDING
 from lumos.ingest.scanner.keys import key_table
-from lumos.ingest.scanner.source import Pieces, Window, open_text
+from lumos.ingest.scanner.source import Pieces, Readable, Window, open_text
 from lumos.ingest.scanner.strings import StringTable, intern
 from lumos.ingest.scanner.tokens import ESCAPED
 from lumos.ingest.vocabulary import KIND_OF_CATEGORY, STREAM_KINDS
@@ -39,7 +39,7 @@ _UNREADABLE = (
 )
 
 
-class _NotOurs(Exception):
+class NotPlain(Exception):  # noqa: N818 - a signal, no error
     """The file holds something that the typed reader has to judge."""
 
 
@@ -47,7 +47,7 @@ def scan_document(path: Path) -> Document | None:
     """Read `path`, or None where it is no plain document: then the typed reader must."""
     try:
         return _scan(path)
-    except (_NotOurs, *_UNREADABLE):
+    except (NotPlain, *_UNREADABLE):
         return None
 
 
@@ -55,10 +55,14 @@ def _scan(path: Path) -> Document:
     limit_bytes = largest_text(path)
     try:
         with open_text(path) as source:
-            return _Scan(Window(source), limit_bytes).run()
+            return scan_text(source, limit_bytes)
     except EOFError:
-        document = _Scan(Window(Pieces(path)), limit_bytes).run()
-        return replace(document, complete=False)
+        return replace(scan_text(Pieces(path), limit_bytes), complete=False)
+
+
+def scan_text(source: Readable, limit_bytes: int) -> Document:
+    """Read the text that `source` gives, in whatever portions; raises NotPlain or its errors."""
+    return _Scan(Window(source), limit_bytes).run()
 
 
 class _Scan:
@@ -81,19 +85,19 @@ class _Scan:
         while True:
             found = header.next_entry(window.address, window.end, window.position, stage, borders)
             if found == header.WRONG and borders[1] < window.end:
-                raise _NotOurs
+                raise NotPlain
             if found in (header.WRONG, header.END_OF_TEXT):
                 if found == header.END_OF_TEXT:
                     window.position = window.end
                 if self._fill():
                     continue
                 if found == header.WRONG or stage != header.BEHIND:
-                    raise _NotOurs
+                    raise NotPlain
                 return self._document(complete=True)
             window.position = int(borders[1])
             if found in (header.BARE_LIST, header.EVENT_LIST):
                 if has_events:
-                    raise _NotOurs
+                    raise NotPlain
                 has_events = True
                 if not self._read_events():
                     return self._document(complete=False)
@@ -108,7 +112,7 @@ class _Scan:
     def _fill(self) -> bool:
         filled = self.window.fill()
         if self.window.total_bytes > self.limit_bytes:
-            raise _NotOurs
+            raise NotPlain
         return filled
 
     def _read_events(self) -> bool:
@@ -135,11 +139,11 @@ class _Scan:
             elif why == events.NEED_ROOM:
                 self._grow()
             elif why != events.NEED_TEXT:
-                raise _NotOurs
+                raise NotPlain
             elif not self._fill():
                 rest = window.buffer[window.position : window.end].tobytes()
                 if not window.is_over or typed.holds_object(rest):
-                    raise _NotOurs
+                    raise NotPlain
                 return False
 
     def _room(self) -> NDArray[np.int64]:
