@@ -16,12 +16,11 @@ from lumos.graph.blocks import repeat
 from lumos.graph.execution import ExecutionGraph, Rule
 from lumos.graph.finding import Finding
 from lumos.graph.job import NONE, Job, Program, StartingState
-from lumos.graph.step import step_of
+from lumos.graph.step import steps_of
 from lumos.graph.timeline import Timeline
 from lumos.graph.trace import Trace
 from lumos.lower import lower
-from lumos.simulate import simulate, task_times
-from lumos.simulate.sweep import to_timeline
+from lumos.simulate import run, simulate, to_timeline
 
 WARM_UP_COPIES = 6
 MEASURED_COPIES = 4
@@ -77,15 +76,17 @@ def replay_steps(
 ) -> list[Replay]:
     """Each step on its own, from its recorded starting state; all steps by default."""
     chosen = recording.steps if steps is None else tuple(steps)
+    blocks = [block_of(recording, name) for name in chosen]
     return [
-        _replay(name, *step_of(recording.job, recording.measured, block_of(recording, name)), drop)
-        for name in chosen
+        _replay(name, *steps_of(recording.job, recording.measured, block, block + 1), drop)
+        for name, block in zip(chosen, blocks, strict=True)
     ]
 
 
 def replay_whole(recording: Recording, drop: Collection[Rule] = ()) -> Replay:
     """All steps in one run, from the recorded start of the first."""
-    return _replay("whole", recording.job, recording.measured, drop)
+    last = len(recording.steps)
+    return _replay("whole", *steps_of(recording.job, recording.measured, 0, last), drop)
 
 
 def block_of(recording: Recording, step: str) -> int:
@@ -100,10 +101,10 @@ def block_of(recording: Recording, step: str) -> int:
 
 def _replay(step: str, job: Job, measured: Timeline, drop: Collection[Rule]) -> Replay:
     graph = lower(job, drop)
-    start, end = task_times(graph)
-    replayed = to_timeline(graph, start, end)
+    times = run(graph)
+    replayed = to_timeline(graph, times)
     with_delays = None if drop else simulate(graph, delays=True)
-    figures = compare(step, job, graph, measured, replayed, with_delays, (start, end))
+    figures = compare(step, job, graph, measured, replayed, with_delays, times)
     return Replay(step, job, graph, measured, replayed, figures)
 
 
@@ -132,9 +133,9 @@ def steady(job: Job) -> tuple[int | None, int]:
         replace(repeat(program, copies), start=_idle(program)) for program in job.programs
     )
     repeated = replace(job, programs=programs)
-    run = simulate(lower(repeated), delays=True)
-    periods = periods_ns(repeated, run)[-MEASURED_COPIES:]
-    hosts = host_ns(repeated, run)[-MEASURED_COPIES:]
+    simulated = simulate(lower(repeated), delays=True)
+    periods = periods_ns(repeated, simulated)[-MEASURED_COPIES:]
+    hosts = host_ns(repeated, simulated)[-MEASURED_COPIES:]
     known = [period for period in periods if period is not None]
     period = round(float(np.mean(known))) if len(known) == len(periods) else None
     return period, round(float(np.mean(hosts)))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from lumos.compiled import compiled
 from lumos.graph.execution import ExecutionGraph, Rule
+from lumos.graph.timeline import TaskTimes
 
 
 @dataclass(frozen=True)
@@ -30,21 +31,22 @@ class CriticalPath:
 
 
 def critical_path(
-    graph: ExecutionGraph, start: NDArray[np.int64], end: NDArray[np.int64], last: int
+    graph: ExecutionGraph, times: TaskTimes, last: int
 ) -> CriticalPath:
-    """The chain that ends with task `last`, from the task times of a run of `graph`.
+    """The chain that ends with task `last`, in a run of `graph`.
 
     Where several dependencies end at once the later rule in `Rule` counts.
     """
     task, rule, time = _walk(
-        graph.first, graph.before, graph.lag_ns, graph.from_start, graph.rule, len(Rule), start, end, last,
+        graph.first, graph.before, graph.lag_ns, graph.from_start, graph.rule, len(Rule), int(Rule.CONTENTION),
+        times.start_ns, times.end_ns, times.held_by, last,
     )  # fmt: skip
     own = np.where(graph.on_host[task], Rule.PROGRAM_ORDER, Rule.STREAM_ORDER)
     return CriticalPath(task, np.where(rule == len(Rule), own, rule).astype(np.uint8), time)
 
 
 @compiled()
-def _walk(first, before, lag, from_start, rule, unknown, start, end, last):  # type: ignore[no-untyped-def]
+def _walk(first, before, lag, from_start, rule, unknown, contention, start, end, held_by, last):  # type: ignore[no-untyped-def]
     count = len(first) - 1
     tasks = np.empty(count, np.int64)
     rules = np.empty(count, np.uint8)
@@ -59,7 +61,12 @@ def _walk(first, before, lag, from_start, rule, unknown, start, end, last):  # t
             if point + lag[edge] == start[task] and np.int64(rule[edge]) >= best:
                 best, best_edge = np.int64(rule[edge]), np.int64(edge)
         tasks[n] = task
-        if best_edge < 0:
+        if best_edge < 0 and held_by[task] >= 0:
+            rules[n] = contention
+            times[n] = leave - start[task]
+            leave = np.int64(start[task])
+            task = np.int64(held_by[task])
+        elif best_edge < 0:
             rules[n] = unknown
             times[n] = leave - start[task]
             task = np.int64(-1)

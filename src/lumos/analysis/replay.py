@@ -11,7 +11,7 @@ from lumos.analysis.breakdown import Breakdown, breakdown, union
 from lumos.analysis.critical_path import critical_path
 from lumos.graph.execution import ExecutionGraph
 from lumos.graph.job import NONE, Job, Program, TaskKind
-from lumos.graph.timeline import RankTimeline, Timeline
+from lumos.graph.timeline import RankTimeline, TaskTimes, Timeline
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,11 @@ def compare(
     measured: Timeline,
     replayed: Timeline,
     with_unexplained: Timeline | None,
-    task_times: tuple[NDArray[np.int64], NDArray[np.int64]],
+    times: TaskTimes,
 ) -> StepReplay:
     """Hold a replay of `job` against the measured run of the same rows.
 
-    `task_times` are start and end of every task of `graph` in the replay; `with_unexplained` is
+    `times` are those of every task of `graph` in the replay; `with_unexplained` is
     the replay with the recorded delays, None where delays make no sense (a dropped rule).
     """
     ranks = []
@@ -91,7 +91,7 @@ def compare(
         ranks.append(
             _compare_rank(
                 rank, place, program, graph, measured.ranks[place], replayed.ranks[place],
-                None if with_unexplained is None else with_unexplained.ranks[place], task_times,
+                None if with_unexplained is None else with_unexplained.ranks[place], times,
             )
         )  # fmt: skip
     return StepReplay(
@@ -110,7 +110,7 @@ def _compare_rank(
     measured: RankTimeline,
     replayed: RankTimeline,
     with_unexplained: RankTimeline | None,
-    task_times: tuple[NDArray[np.int64], NDArray[np.int64]],
+    times: TaskTimes,
 ) -> RankReplay:
     begin, end = rank_span(program, measured)
     new_begin, new_end = rank_span(program, replayed)
@@ -120,7 +120,7 @@ def _compare_rank(
         unexplained = percent(high - low, end - begin)
     rows = event_rows(program)
     last = int(np.flatnonzero(rows)[np.argmax(replayed.end_ns[rows])])
-    path = critical_path(graph, *task_times, int(graph.row_offset[place]) + last)
+    path = critical_path(graph, times, int(graph.row_offset[place]) + last)
     return RankReplay(
         rank=rank,
         measured_ns=end - begin,

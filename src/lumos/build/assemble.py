@@ -19,7 +19,7 @@ from lumos.graph.job import (
     TaskKind,
 )
 from lumos.graph.timeline import RankTimeline
-from lumos.graph.trace import EventKind, Trace
+from lumos.graph.trace import Argument, EventKind, Trace
 
 OWN_NAMES = ("(gap)", "(record)", "(signal)")
 
@@ -75,6 +75,9 @@ def assemble_program(
         else np.where(is_task, collective_of_task[source * is_task] if len(tasks) else NONE, NONE).astype(np.int32),
         event=event,
         frozen=kind == TaskKind.GAP,
+        waves=np.where(is_task, waves_of_tasks(trace, tasks)[source * is_task], 0).astype(np.float32)
+        if len(tasks)
+        else np.zeros(len(source), np.float32),
     )
     program = Program(
         rows=rows,
@@ -129,6 +132,19 @@ def _processors(
         Processor(True, f"stream {stream}", device, stream) for device, stream in tasks.streams
     ]
     return (*threads, *streams)
+
+
+RESIDENT_WARPS = 64
+"""Warps that a multiprocessor holds at full occupancy (CUDA C++ Programming Guide, compute
+capabilities 7.0, 8.0, 9.0); smaller GPUs hold 32 or 48, which makes waves come out lower."""
+
+
+def waves_of_tasks(trace: Trace, tasks: DeviceTasks) -> NDArray[np.float32]:
+    """How many times over each kernel's grid fills the GPU at its occupancy; 0 where unknown."""
+    warps = trace.argument_column(Argument.WARPS_PER_SM)[tasks.event].astype(np.float32)
+    occupancy = trace.argument_column(Argument.OCCUPANCY_PCT)[tasks.event]
+    share = np.where(occupancy > 0, occupancy / 100.0, 1.0)
+    return np.where(warps > 0, warps / (RESIDENT_WARPS * share), 0).astype(np.float32)
 
 
 def _main_thread(steps: Steps, labels: list[tuple[str, str]], host: HostRows) -> int:

@@ -15,7 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumos.fit.back_pressure import back_pressure_depth
-from lumos.fit.readiness import NEVER, measured_times, ready_by_rule
+from lumos.fit.readiness import (
+    NEVER,
+    measured_times,
+    ready_by_rule,
+    ready_for_contention,
+)
 from lumos.graph.execution import ExecutionGraph, Rule
 from lumos.graph.job import NONE, Job, Lags, Program, TaskKind
 from lumos.graph.timeline import Timeline
@@ -211,6 +216,7 @@ def _with_delays(job: Job, measured: Timeline) -> Job:
     graph = lower(job)
     start, end = measured_times(graph, measured)
     latest = np.maximum(ready_by_rule(graph, start, end).max(axis=0), graph.release_ns)
+    latest = np.maximum(latest, ready_for_contention(graph, start, end, latest))
     # a collective is late at its opening; what follows is waiting for the others
     delay = start[: graph.rows] - latest[graph.opening[: graph.rows]]
     programs = list(job.programs)

@@ -6,9 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumos.compiled import compiled
-from lumos.graph.execution import ExecutionGraph, Rule
+from lumos.graph.execution import SATURATING_WAVES, ExecutionGraph, Rule
 from lumos.graph.timeline import Timeline
+from lumos.units import NS_PER_US
 
+WAVES_EARLY = 2
+EARLY_NS = 10 * NS_PER_US
+"""The last waves are not all of one length: how much before the last one a task may slip in."""
 NEVER = np.iinfo(np.int64).min
 
 
@@ -40,6 +44,47 @@ def _place_markers(order, rows, first, before, lag, from_start, release, start, 
             time = (start[source] if from_start[edge] else end[source]) + lag[edge]
             start[task] = max(start[task], time)
         end[task] = start[task]
+
+
+def ready_for_contention(
+    graph: ExecutionGraph,
+    start: NDArray[np.int64],
+    end: NDArray[np.int64],
+    ready: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """When the kernels of other streams let each task start, judged by the measured run [ns].
+
+    `ready` is when all rules let it start. A kernel that by its waves would have held a task
+    much longer than the task really waited did not hold it: NEVER there.
+    """
+    by_start = np.flatnonzero(graph.device >= 0)
+    by_start = by_start[np.argsort(start[by_start], kind="stable")]
+    return _held(  # type: ignore[no-any-return]
+        by_start, graph.device, graph.processor, graph.waves, SATURATING_WAVES, start, end, ready
+    )
+
+
+@compiled()
+def _held(by_start, device, processor, waves, saturating, start, end, ready):  # type: ignore[no-untyped-def]
+    count = len(start)
+    held = np.full(count, np.iinfo(np.int64).min)
+    if len(by_start) == 0:
+        return held
+    busy_until = np.full(device.max() + 1, np.iinfo(np.int64).min)
+    owner = np.full(device.max() + 1, -1, np.int64)
+    for task in by_start:
+        gpu = device[task]
+        holder = owner[gpu]
+        if holder >= 0 and processor[holder] != processor[task] and ready[task] < busy_until[gpu]:
+            wave = np.int64((end[holder] - start[holder]) / waves[holder])
+            if busy_until[gpu] <= start[task] + WAVES_EARLY * wave + EARLY_NS:
+                held[task] = min(busy_until[gpu], start[task])
+        if waves[task] >= saturating:
+            handed_out = end[task] - np.int64((end[task] - start[task]) / waves[task])
+            if handed_out > busy_until[gpu]:
+                busy_until[gpu] = handed_out
+                owner[gpu] = task
+    return held
 
 
 def ready_by_rule(

@@ -25,7 +25,7 @@ class Rule(IntEnum):
     BACK_PRESSURE = 5
     HAND_OFF = 6
     RENDEZVOUS = 7
-    STARTING_STATE = 8
+    CONTENTION = 8
 
     @property
     def word(self) -> str:
@@ -33,7 +33,9 @@ class Rule(IntEnum):
         return self.name.lower()
 
 
-DROPPABLE = tuple(rule for rule in Rule if rule != Rule.STARTING_STATE)
+DROPPABLE = tuple(Rule)
+SATURATING_WAVES = 16
+"""A kernel that fills its GPU this many times over keeps kernels of other streams from starting."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,9 @@ class ExecutionGraph:
     rank in the placement; `release_ns` is the earliest start that the recorded starting state
     allows. `order` is one order in which the tasks can be run. `row_offset[r]` is the first task
     of rank `r`; `opening[t]` is the task at which a row's time begins (itself, or the marker in
-    front of it where the row waits for other ranks).
+    front of it where the row waits for other ranks). `device` numbers the GPUs of kernels that take
+    part in contention, NONE for all other tasks; `waves` says how many times over a kernel fills
+    its GPU.
     """
 
     duration_ns: NDArray[np.int64]
@@ -93,6 +97,8 @@ class ExecutionGraph:
     row_offset: NDArray[np.int64]
     opening: NDArray[np.int64]
     on_host: NDArray[np.bool_]
+    device: NDArray[np.int32]
+    waves: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.duration_ns)
@@ -101,6 +107,16 @@ class ExecutionGraph:
     def rows(self) -> int:
         """How many tasks are rows; markers follow them."""
         return int(self.row_offset[-1])
+
+    @property
+    def shares_gpus(self) -> bool:
+        """Whether a kernel can keep one of another stream waiting."""
+        return bool((self.device >= 0).any())
+
+    @property
+    def shares_gpus(self) -> bool:
+        """Whether a kernel can keep one of another stream waiting."""
+        return bool((self.device >= 0).any())
 
     def with_durations(self, duration_ns: NDArray[np.int64]) -> ExecutionGraph:
         """The same graph with other task durations."""

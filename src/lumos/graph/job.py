@@ -65,6 +65,7 @@ class Rows:
     collective: NDArray[np.int32]  # index into Program.collectives
     event: NDArray[np.int64]  # row of the trace it comes from, NONE for rows of our own making
     frozen: NDArray[np.bool_]  # host time between operators that no rule explains
+    waves: NDArray[np.float32]  # how many times over a kernel fills its GPU; 0 where unknown
 
     def __len__(self) -> int:
         return len(self.kind)

@@ -1,4 +1,4 @@
-"""One step of a Job on its own: its rows, its measured run, what was under way when it began."""
+"""Some steps of a Job on their own: rows, measured run, what was under way when they began."""
 
 from __future__ import annotations
 
@@ -11,25 +11,28 @@ from lumos.graph.job import Job
 from lumos.graph.timeline import RankTimeline, Timeline
 
 
-def step_of(job: Job, measured: Timeline, block: int) -> tuple[Job, Timeline]:
-    """Block `block` of every rank with its recorded start; times from the earliest rank's begin."""
+def steps_of(job: Job, measured: Timeline, first: int, last: int) -> tuple[Job, Timeline]:
+    """Blocks `first` to `last` (exclusive) of every rank with their recorded start.
+
+    Times count from the earliest rank's begin.
+    """
     begins = [
-        block_begin_ns(job.programs[role], run, block)
+        block_begin_ns(job.programs[role], run, first)
         for role, run in zip(job.placement.role, measured.ranks, strict=True)
     ]
     origin = min(begins)
     programs, runs = [], []
     for role, run in zip(job.placement.role, measured.ranks, strict=True):
         program = job.programs[role]
-        own = program.rows.block == block
-        state = starting_state(program, run, block)
-        shift = block_begin_ns(program, run, block) - origin
+        own = (program.rows.block >= first) & (program.rows.block < last)
+        state = starting_state(program, run, first)
+        shift = block_begin_ns(program, run, first) - origin
         state = replace(
             state,
             free_ns=np.maximum(state.free_ns, 0) + shift,
             slot_ns={slot: time + shift for slot, time in state.slot_ns.items()},
         )
-        programs.append(replace(take_blocks(program, block, block + 1), start=state))
+        programs.append(replace(take_blocks(program, first, last), start=state))
         runs.append(
             RankTimeline(run.start_ns[own] - origin, run.end_ns[own] - origin, run.wait_ns[own])
         )

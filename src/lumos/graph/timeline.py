@@ -44,3 +44,12 @@ class Timeline:
     def span_ns(self) -> int:
         """From the first task's start to the last one's end."""
         return self.end_ns - self.start_ns if any(len(rank) for rank in self.ranks) else 0
+
+
+@dataclass(frozen=True)
+class TaskTimes:
+    """Start and end of every task [ns], and the kernel that kept it from starting (-1: none)."""
+
+    start_ns: NDArray[np.int64]
+    end_ns: NDArray[np.int64]
+    held_by: NDArray[np.int64]

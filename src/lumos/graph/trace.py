@@ -53,6 +53,8 @@ class Argument(IntEnum):
     GRAPH_ID = 12
     PEER_SOURCE = 13
     PEER_DESTINATION = 14
+    WARPS_PER_SM = 15  # of a kernel's whole grid, fraction cut off
+    OCCUPANCY_PCT = 16
 
 
 TEXT_ARGUMENTS = frozenset(

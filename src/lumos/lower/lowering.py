@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from lumos.graph.execution import Edges, ExecutionGraph, Rule
 from lumos.graph.job import NONE, WHOLE_DEVICE, Job, Program, TaskKind
 from lumos.lower.back_pressure import back_pressure
+from lumos.lower.contention import sharing_kernels
 from lumos.lower.context import RankContext, rank_context
 from lumos.lower.event_wait import event_wait
 from lumos.lower.hand_off import hand_off
@@ -52,7 +53,7 @@ def lower(job: Job, drop: Collection[Rule] = ()) -> ExecutionGraph:
         rendezvous(met, [c.opening for c in contexts], [c.offset for c in contexts], rows_and_markers)
     )
     rules.append(np.full(len(edges[-1]), Rule.RENDEZVOUS, np.uint8))
-    return _graph(job, contexts, edges, rules, rows_and_markers + len(met))
+    return _graph(job, contexts, edges, rules, rows_and_markers + len(met), drop)
 
 
 def _contexts(
@@ -78,6 +79,7 @@ def _graph(
     edges: list[Edges],
     rules: list[NDArray[np.uint8]],
     count: int,
+    drop: Collection[Rule],
 ) -> ExecutionGraph:
     rows = sum(len(context.program.rows) for context in contexts)
     duration, delay = np.zeros(count, np.int64), np.zeros(count, np.int64)
@@ -85,6 +87,7 @@ def _graph(
     processor, rank = np.full(count, NONE, np.int32), np.full(count, NONE, np.int32)
     opening = np.arange(count)
     on_host = np.zeros(count, bool)
+    gpu, waves = np.full(count, NONE, np.int32), np.zeros(count, np.float32)
     for number, context in enumerate(contexts):
         table, own = context.program.rows, slice(context.offset, context.offset + len(context.program.rows))
         duration[own], delay[own] = table.duration_ns, table.delay_ns
@@ -93,6 +96,8 @@ def _graph(
         is_stream = np.array([p.is_stream for p in context.program.processors], bool)
         on_host[own] = ~is_stream[table.processor]
         opening[own] = context.opening
+        if Rule.CONTENTION not in drop:
+            gpu[own], waves[own] = sharing_kernels(context, number)
         marked = np.flatnonzero(context.marker_of_row != NONE)
         processor[context.marker_of_row[marked]] = table.stream[marked] + context.processor_offset
         rank[context.marker_of_row[marked]] = number
@@ -120,6 +125,8 @@ def _graph(
         row_offset=np.array([c.offset for c in contexts] + [rows], np.int64),
         opening=opening,
         on_host=on_host,
+        device=gpu,
+        waves=waves,
     )
 
 

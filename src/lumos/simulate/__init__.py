@@ -1,5 +1,5 @@
 """Simulation: ExecutionGraph -> Timeline."""
 
-from lumos.simulate.sweep import simulate, task_times
+from lumos.simulate.simulation import run, simulate, to_timeline
 
-__all__ = ["simulate", "task_times"]
+__all__ = ["run", "simulate", "to_timeline"]

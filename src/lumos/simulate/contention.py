@@ -1,0 +1,124 @@
+"""The simulator where kernels of several streams share a GPU: tasks in order of time.
+
+A kernel whose grid fills the GPU many times over hands out its blocks wave by wave. A kernel of
+another stream that becomes ready meanwhile gets its first block when the last wave has been handed
+out (leftover policy; Amert et al., "GPU Scheduling on the NVIDIA TX2: Hidden Details Revealed",
+RTSS 2017, rules on block dispatch):
+
+    stream 1 |=== K: w waves of d / w =======|
+    stream 2      ready ............|= N =|          N starts at the end of K less one wave
+
+Who comes first is known only while running, so tasks are taken in order of time, ties by number.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lumos.compiled import compiled
+
+
+@compiled()
+def run_with_contention(  # type: ignore[no-untyped-def]
+    order, first, before, lag, from_start, release, duration, delay, processor, device, waves,
+    saturating,
+):  # fmt: skip
+    """Start and end of every task, and the kernel that held it back (-1: none)."""
+    count = len(order)
+    start = np.empty(count, np.int64)
+    end = np.empty(count, np.int64)
+    held_by = np.full(count, -1, np.int64)
+    fan_out, after, edge_of = _successors(first, before)
+    open_count = np.empty(count, np.int64)
+    ready = release.copy()
+    heap_time = np.empty(count + 1, np.int64)
+    heap_task = np.empty(count + 1, np.int64)
+    size = 0
+    for task in range(count):
+        open_count[task] = first[task + 1] - first[task]
+        if open_count[task] == 0:
+            size = _push(heap_time, heap_task, size, ready[task], task)
+    devices = device.max() + 1 if count else 0
+    busy_until = np.full(devices, np.iinfo(np.int64).min)
+    owner = np.full(devices, -1, np.int64)
+    while size > 0:
+        time, task = heap_time[0], heap_task[0]
+        size = _pop(heap_time, heap_task, size)
+        gpu = device[task]
+        if gpu >= 0:
+            holder = owner[gpu]
+            if holder >= 0 and processor[holder] != processor[task] and time < busy_until[gpu]:
+                held_by[task] = holder
+                size = _push(heap_time, heap_task, size, busy_until[gpu], task)
+                continue
+        start[task] = time + delay[task]
+        end[task] = start[task] + duration[task]
+        if gpu >= 0 and waves[task] >= saturating:
+            handed_out = end[task] - np.int64(duration[task] / waves[task])
+            if handed_out > busy_until[gpu]:
+                busy_until[gpu] = handed_out
+                owner[gpu] = task
+        for place in range(fan_out[task], fan_out[task + 1]):
+            target, edge = after[place], edge_of[place]
+            point = (start[task] if from_start[edge] else end[task]) + lag[edge]
+            ready[target] = max(ready[target], point)
+            open_count[target] -= 1
+            if open_count[target] == 0:
+                size = _push(heap_time, heap_task, size, ready[target], target)
+    return start, end, held_by
+
+
+@compiled()
+def _successors(first, before):  # type: ignore[no-untyped-def]
+    """Dependencies by the task that is waited for: bounds, waiting task, dependency."""
+    count = len(first) - 1
+    bounds = np.zeros(count + 1, np.int64)
+    for edge in range(len(before)):
+        bounds[before[edge] + 1] += 1
+    for task in range(count):
+        bounds[task + 1] += bounds[task]
+    cursor = bounds[:-1].copy()
+    after = np.empty(len(before), np.int64)
+    edge_of = np.empty(len(before), np.int64)
+    for task in range(count):
+        for edge in range(first[task], first[task + 1]):
+            place = cursor[before[edge]]
+            after[place] = task
+            edge_of[place] = edge
+            cursor[before[edge]] += 1
+    return bounds, after, edge_of
+
+
+@compiled()
+def _push(times, tasks, size, time, task):  # type: ignore[no-untyped-def]
+    place = size
+    while place > 0:
+        parent = (place - 1) >> 1
+        if times[parent] < time or (times[parent] == time and tasks[parent] < task):
+            break
+        times[place], tasks[place] = times[parent], tasks[parent]
+        place = parent
+    times[place], tasks[place] = time, task
+    return size + 1
+
+
+@compiled()
+def _pop(times, tasks, size):  # type: ignore[no-untyped-def]
+    size -= 1
+    time, task = times[size], tasks[size]
+    place = 0
+    while True:
+        child = 2 * place + 1
+        if child >= size:
+            break
+        right = child + 1
+        if right < size and (
+            times[right] < times[child] or (times[right] == times[child] and tasks[right] < tasks[child])
+        ):
+            child = right
+        if time < times[child] or (time == times[child] and task < tasks[child]):
+            break
+        times[place], tasks[place] = times[child], tasks[child]
+        place = child
+    times[place], tasks[place] = time, task
+    return size
