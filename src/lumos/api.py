@@ -1,0 +1,246 @@
+"""What notebooks use: the traces of a job, and what hangs off them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lumos import predict
+from lumos.analysis.prediction import StepPrediction
+from lumos.analysis.replay import StepReplay
+from lumos.errors import UsageError
+from lumos.export.perfetto import write_perfetto
+from lumos.graph.execution import DROPPABLE, ExecutionGraph, Rule
+from lumos.graph.finding import Finding
+from lumos.graph.job import Job
+from lumos.graph.timeline import Timeline
+from lumos.graph.trace import Trace
+from lumos.ingest.read import read
+from lumos.report.plain import plain
+from lumos.units import ms
+
+if TYPE_CHECKING:
+    import polars
+
+WHOLE = "whole"
+"""In the place of a step's name: all steps in one run."""
+
+
+def load(paths: str | Path | Sequence[str | Path], *, cache: bool = True) -> JobTraces:
+    """The traces of one job from files, folders and globs, built into a Job and fitted.
+
+    Raises UnusableInputError where no usable trace is found.
+    """
+    return JobTraces(predict.record(read(paths, cache=cache)))
+
+
+class JobTraces:
+    """The traces of one job. Steps go by their names; `10` finds `ProfilerStep#10` too.
+
+    `recording` holds everything: traces, fitted Job, measured run.
+    """
+
+    def __init__(self, recording: predict.Recording):
+        self.recording = recording
+
+    @property
+    def traces(self) -> tuple[Trace, ...]:
+        """What each rank recorded."""
+        return self.recording.traces
+
+    @property
+    def job(self) -> Job:
+        """What the program does, with its own durations and lags."""
+        return self.recording.job
+
+    @property
+    def measured(self) -> Timeline:
+        """The recorded run of the job's rows."""
+        return self.recording.measured
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """Names of the steps, in order."""
+        return self.recording.steps
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What was repaired, dropped, missing or assumed."""
+        return self.recording.findings
+
+    def graph(self, step: str = WHOLE) -> ExecutionGraph:
+        """Tasks and dependencies of one step, as the simulator runs them."""
+        return self.replay(step).graph
+
+    def replay(self, step: str = WHOLE, drop: Collection[Rule | str] = ()) -> StepRun:
+        """One step replayed from its recorded start, or all in one run; without the rules in `drop`."""
+        rules = parse_rules(drop)
+        if step == WHOLE:
+            return StepRun(predict.replay_whole(self.recording, rules))
+        name = self.steps[predict.block_of(self.recording, step)]
+        return StepRun(predict.replay_steps(self.recording, [name], rules)[0])
+
+    def replays(self, drop: Collection[Rule | str] = ()) -> list[StepRun]:
+        """Each step replayed on its own."""
+        return [self.replay(step, drop) for step in self.steps]
+
+    def predict(self, from_step: str) -> list[StepPrediction]:
+        """Period and host time of all other steps, from this one alone."""
+        return predict.predict_steps(self.recording, from_step)
+
+    def frame(self, step: str = WHOLE) -> polars.DataFrame:
+        """The rows of a step, measured and replayed; see StepRun.frame."""
+        return self.replay(step).frame()
+
+    def export(self, folder: str | Path) -> list[Path]:
+        """Write each step, measured beside replayed, as a file for ui.perfetto.dev."""
+        files: list[Path] = []
+        for run in self.replays():
+            files.append(write_timeline(Path(folder), run.run, files))
+        return files
+
+    def __repr__(self) -> str:
+        placement, ranks = self.job.placement, self.job.placement.ranks
+        events = sum(len(trace) for trace in self.traces)
+        rows = sum(len(self.job.programs[role].rows) for role in placement.role)
+        lines = [
+            f"JobTraces of {len(ranks)} of {placement.world_size} ranks"
+            + (f" on {plain(placement.gpu)}" if placement.gpu else "")
+            + f": {events:,} events, {rows:,} rows, {ms(self.measured.span_ns):,.1f} ms",
+            f"  steps: {_some(self.steps)}",
+            f"  files: {_some([Path(trace.source).name for trace in self.traces])}",
+        ]
+        lines += [f"  {finding.severity}: {plain(finding.message)}" for finding in self.findings]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, repr=False)
+class StepRun:
+    """One replayed step: its figures, its frames, its timeline."""
+
+    run: predict.Replay
+
+    @property
+    def figures(self) -> StepReplay:
+        """Spans, errors, breakdown and critical path, rank by rank; times in ns."""
+        return self.run.figures
+
+    @property
+    def error_pct(self) -> float | None:
+        """(replayed - measured) / measured of the step's span, signed [%]."""
+        return self.run.figures.error_pct
+
+    @property
+    def graph(self) -> ExecutionGraph:
+        """The tasks and dependencies that ran."""
+        return self.run.graph
+
+    def frame(self) -> polars.DataFrame:
+        """One row for each task: rank, kind, name, processor, times [ms] measured and replayed.
+
+        `wait_ms` is what a task spent waiting inside itself in the replay, `own_ms` the rest;
+        `unexplained_ms` is the recorded delay that no rule explains. Times count from the step's
+        begin.
+        """
+        import polars  # noqa: PLC0415
+
+        return polars.concat(list(_frames(self.run)))
+
+    def export(self, path: str | Path) -> Path:
+        """Write it, measured beside replayed, to a .json.gz or .json file for ui.perfetto.dev."""
+        path = Path(path)
+        _write(path, self.run)
+        return path
+
+    @cached_property
+    def _error(self) -> str:
+        return "unknown" if self.error_pct is None else f"{self.error_pct:+.2f} %"
+
+    def __repr__(self) -> str:
+        figures = self.figures
+        lines = [
+            f"{plain(figures.step)}: measured {ms(figures.measured_ns):.3f} ms, "
+            f"replayed {ms(figures.replayed_ns):.3f} ms ({self._error})"
+        ]
+        for rank in figures.ranks[:8]:
+            error = "unknown" if rank.error_pct is None else f"{rank.error_pct:+.2f} %"
+            lines.append(
+                f"  rank {rank.rank}: {ms(rank.measured_ns):.3f} ms, {ms(rank.replayed_ns):.3f} ms "
+                f"({error}), unexplained {ms(rank.unexplained_ns):.3f} ms"
+            )
+        if len(figures.ranks) > 8:
+            lines.append(f"  and {len(figures.ranks) - 8} more ranks")
+        return "\n".join(lines)
+
+
+def parse_rules(words: Collection[Rule | str]) -> tuple[Rule, ...]:
+    """Rules by their names, each once; UsageError for one that cannot be dropped."""
+    by_word = {rule.word: rule for rule in DROPPABLE}
+    found = {}
+    for word in words:
+        rule = word if isinstance(word, Rule) else by_word.get(word)
+        if rule not in DROPPABLE:
+            raise UsageError(f"no rule {word!r} can be dropped; the rules are {', '.join(by_word)}")
+        found[rule] = None
+    return tuple(found)
+
+
+def write_timeline(folder: Path, run: predict.Replay, taken: Collection[Path] = ()) -> Path:
+    """Write a replayed step to `folder`/<step>.json.gz, under a name that is not in `taken`."""
+    name = re.sub(r"[^\w.-]+", "-", run.step, flags=re.ASCII).strip("-.")[:100] or "step"
+    path, number = folder / f"{name}.json.gz", 2
+    while path in taken:
+        path, number = folder / f"{name}-{number}.json.gz", number + 1
+    _write(path, run)
+    return path
+
+
+def _write(path: Path, run: predict.Replay) -> None:
+    runs = {"measured": run.measured, "replayed": run.replayed}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_perfetto(path, run.job, runs, run.graph)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UsageError(f"{path}: cannot be written ({reason}); give another place") from error
+
+
+def _frames(run: predict.Replay) -> Iterator[Any]:
+    import polars  # noqa: PLC0415
+
+    from lumos.graph.job import TaskKind  # noqa: PLC0415
+
+    kinds = polars.Series([kind.name.lower() for kind in TaskKind])
+    for place, rank in enumerate(run.job.placement.ranks):
+        program = run.job.programs[run.job.placement.role[place]]
+        rows, measured, replayed = program.rows, run.measured.ranks[place], run.replayed.ranks[place]
+        names = polars.Series(program.names)
+        labels = polars.Series([processor.label for processor in program.processors])
+        yield polars.DataFrame(
+            {
+                "rank": polars.Series([rank], dtype=polars.Int32).new_from_index(0, len(rows)),
+                "step": polars.Series(program.blocks).gather(rows.block),
+                "kind": kinds.gather(rows.kind.astype("int64")),
+                "name": names.gather(rows.name),
+                "processor": labels.gather(rows.processor),
+                "on_device": rows.on_device,
+                "measured_start_ms": measured.start_ns / 1e6,
+                "measured_end_ms": measured.end_ns / 1e6,
+                "replayed_start_ms": replayed.start_ns / 1e6,
+                "replayed_end_ms": replayed.end_ns / 1e6,
+                "own_ms": rows.duration_ns / 1e6,
+                "wait_ms": replayed.wait_ns / 1e6,
+                "unexplained_ms": rows.delay_ns / 1e6,
+            }
+        )
+
+
+def _some(names: Sequence[str], most: int = 6) -> str:
+    shown = [plain(name) for name in names]
+    if len(shown) > most:
+        shown = [*shown[: most - 1], "...", shown[-1]]
+    return f"{len(names)} ({', '.join(shown)})"

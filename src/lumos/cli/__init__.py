@@ -1,0 +1,50 @@
+"""The command `lumos`: the only place that reads arguments and environment, prints and exits."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+from lumos.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, LumosError
+
+__all__ = ["main"]
+
+
+def main() -> NoReturn:
+    """Run the command line, end the process with one of the exit codes of `lumos.errors`."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a name that the terminal cannot show is no error
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        from lumos.cli.commands import lumos  # noqa: PLC0415 - inside: Ctrl-C while loading, too
+
+        lumos().main(prog_name="lumos")
+    except LumosError as error:
+        _say(str(error))
+        code = error.exit_code
+    except KeyboardInterrupt:
+        _say("interrupted")
+        code = EXIT_INTERRUPTED
+    except Exception as error:
+        if os.environ.get("LUMOS_TRACEBACK"):
+            raise
+        what = str(error) or "no message"
+        _say(
+            f"internal error, {type(error).__name__}: {what} "
+            "(LUMOS_TRACEBACK=1 shows where; please report it)"
+        )
+        code = EXIT_INTERNAL
+    else:
+        code = 0
+    sys.exit(code)
+
+
+def _say(message: str) -> None:
+    """One line on stderr; names in it come from files and cannot steer the terminal."""
+    from lumos.report.plain import plain  # noqa: PLC0415
+
+    try:
+        print(f"lumos: {plain(message)}", file=sys.stderr)
+    except BrokenPipeError:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115

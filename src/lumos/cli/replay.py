@@ -1,0 +1,127 @@
+"""`lumos replay`: recorded steps replayed by rules alone, and how far off that is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lumos.cli.output import print_json, print_report, progress, say
+from lumos.errors import UsageError
+
+if TYPE_CHECKING:
+    from lumos.predict import Recording
+
+RULES_HELP = (
+    "program_order, launch, stream_order, event_wait, synchronize, back_pressure, hand_off, "
+    "rendezvous, contention"
+)
+
+
+def replay(
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH...", help="Traces of one job: files, folders, globs.")
+    ],
+    step: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Replay this step only (repeatable)."),
+    ] = None,
+    whole: Annotated[bool, typer.Option("--whole", help="Replay all steps in one run.")] = False,
+    from_step: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Predict the other steps from this one (repeatable)."),
+    ] = None,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RULE", help=f"Leave out a kind of dependency (repeatable): {RULES_HELP}."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", metavar="DIR", help="Write timelines for ui.perfetto.dev, measured beside replayed."
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CONDITION",
+            help="Exit with 4 where the worst value is beyond a limit (repeatable): 'error>5%', "
+            "'unexplained>2%' (of the span), 'period_error>=3%' (with --from-step).",
+        ),
+    ] = None,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Read the files anew, and keep nothing of them.")
+    ] = False,
+) -> None:
+    """Replay recorded steps and say how far off that is.
+
+    Each step is simulated from its recorded starting state by the rules that order its tasks, and
+    held against what was measured; what no rule explains is a number of its own.
+    """
+    if whole and step:
+        raise UsageError("--whole replays all steps in one run; give it without --step")
+    from lumos import predict  # noqa: PLC0415
+    from lumos.api import parse_rules, write_timeline  # noqa: PLC0415
+    from lumos.cli.gates import check_gates, parse_gates  # noqa: PLC0415
+    from lumos.ingest.read import read  # noqa: PLC0415
+    from lumos.report import document  # noqa: PLC0415
+
+    gates = parse_gates(fail_if or (), predicting=bool(from_step))
+    dropped = parse_rules(drop or ())
+    files: list[Path] = []
+    with progress() as doing:
+        doing("reading traces")
+        traces = read(paths, cache=not no_cache)
+        doing(f"building the job of {len(traces)} ranks")
+        recording = predict.record(traces)
+        names = ["whole"] if whole else list(dict.fromkeys(_steps(recording, step)))
+        sources = list(dict.fromkeys(_steps(recording, from_step or ())))
+        replays = []
+        for number, name in enumerate(names):
+            doing(f"replaying {name} ({number + 1} of {len(names)})")
+            if whole:
+                replays.append(predict.replay_whole(recording, dropped))
+            else:
+                replays += predict.replay_steps(recording, [name], dropped)
+            if output is not None:
+                doing(f"writing the timeline of {name}")
+                files.append(write_timeline(output, replays[-1], files))
+        predictions = []
+        for name in sources:
+            doing(f"predicting from {name}")
+            predictions += predict.predict_steps(recording, name)
+    figures = [one.figures for one in replays]
+    if json:
+        print_json(
+            document.replay_document(
+                recording.job.placement, figures, predictions, recording.findings
+            )
+        )
+    else:
+        from lumos.report.terminal import replay_report  # noqa: PLC0415
+
+        print_report(
+            replay_report(
+                recording.job.placement,
+                figures,
+                predictions,
+                recording.findings,
+                dropped=[rule.word for rule in dropped],
+                files=files,
+            )
+        )
+    for note in check_gates(gates, figures, predictions):
+        say(note)
+
+
+def _steps(recording: Recording, wanted: list[str] | None) -> list[str]:
+    """Full names of the wanted steps, all without any."""
+    from lumos.predict import block_of  # noqa: PLC0415
+
+    if wanted is None:
+        return list(recording.steps)
+    return [recording.steps[block_of(recording, name)] for name in wanted]

@@ -1,0 +1,1 @@
+"""JSON Schemas of what `--json` prints, one file a document."""
