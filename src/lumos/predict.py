@@ -111,7 +111,7 @@ def _replay(step: str, job: Job, measured: Timeline, drop: Collection[Rule]) -> 
 def predict_steps(recording: Recording, from_step: str) -> list[StepPrediction]:
     """All other steps from `from_step` alone, run back to back with the host running ahead."""
     source = block_of(recording, from_step)
-    period, host = steady(fit(*build(recording.traces, source)))
+    period, host = steady(_alone(recording, source))
     measured_periods = periods_ns(recording.job, recording.measured)
     measured_hosts = host_ns(recording.job, recording.measured)
     return [
@@ -124,6 +124,27 @@ def predict_steps(recording: Recording, from_step: str) -> list[StepPrediction]:
         for block, name in enumerate(recording.steps)
         if block != source
     ]
+
+
+def _alone(recording: Recording, block: int) -> Job:
+    """The Job built and fitted from one step alone.
+
+    Device tasks that ran after the host had left the step shared the GPU with tasks of the next
+    one, which this recording does not hold: their delays are not taken over, the next copy's
+    tasks are simulated instead.
+    """
+    job, measured = build(recording.traces, block)
+    job = fit(job, measured)
+    end_ns = max(
+        int(run.end_ns[job.programs[role].rows.launch == NONE].max())
+        for role, run in zip(job.placement.role, measured.ranks, strict=True)
+    )
+    programs = list(job.programs)
+    for role, run in zip(job.placement.role, measured.ranks, strict=True):
+        rows = programs[role].rows
+        delay = np.where(run.start_ns > end_ns, 0, rows.delay_ns)
+        programs[role] = replace(programs[role], rows=rows.with_columns(delay_ns=delay))
+    return replace(job, programs=tuple(programs))
 
 
 def steady(job: Job) -> tuple[int | None, int]:

@@ -4,7 +4,7 @@
     stream 2      ready .......|= k =|
 
 Which kernel comes first is known only while running; here it is told which take part. Collectives
-run at a higher priority and copies need no multiprocessor: both are left out.
+run at a higher priority, and copies to and from the host need no multiprocessor: they are left out.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ def sharing_kernels(
     """For each row the GPU that it shares with other streams (NONE: none), and its waves."""
     rows = context.program.rows
     ordinal = np.array([max(p.device, 0) for p in context.program.processors], np.int32)
-    kernels = rows.kind == TaskKind.KERNEL
+    inside = np.array(["DtoD" in name for name in context.program.names], bool)
+    kernels = (rows.kind == TaskKind.KERNEL) | ((rows.kind == TaskKind.COPY) & inside[rows.name])
     gpu = np.where(kernels, rank * np.int32(1 << 10) + ordinal[rows.processor], NONE)
     for one in np.unique(gpu[kernels]):
         mine = gpu == one

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from lumos.errors import UnusableInputError
 from lumos.graph.trace import EVENT_COLUMNS, TEXT_ARGUMENTS, Argument, EventKind
-from lumos.ingest import typed
 from lumos.ingest.events import Document
 from lumos.ingest.files import BROKEN_GZIP, largest_text
 from lumos.ingest.scanner import events, header
@@ -25,6 +24,7 @@ from lumos.ingest.scanner.keys import key_table
 from lumos.ingest.scanner.source import Pieces, Readable, Window, open_text
 from lumos.ingest.scanner.strings import StringTable, intern
 from lumos.ingest.scanner.tokens import ESCAPED
+from lumos.ingest.typed import decode_header, holds_object, thread_name
 from lumos.ingest.vocabulary import KIND_OF_CATEGORY, STREAM_KINDS
 
 _FIRST_ROWS = 2**16
@@ -142,7 +142,7 @@ class _Scan:
                 raise NotPlain
             elif not self._fill():
                 rest = window.buffer[window.position : window.end].tobytes()
-                if not window.is_over or typed.holds_object(rest):
+                if not window.is_over or holds_object(rest):
                     raise NotPlain
                 return False
 
@@ -156,7 +156,7 @@ class _Scan:
         """Events that name threads are few: the typed reader's own code reads them."""
         borders = self.columns["threads"][: 2 * self.state[events.THREADS]].tolist()
         for first, last in zip(borders[::2], borders[1::2], strict=True):
-            named = typed.thread_name(self.window.buffer[first:last].tobytes())
+            named = thread_name(self.window.buffer[first:last].tobytes())
             if named is not None:
                 self.thread_names[named[0]] = named[1]
         self.state[events.THREADS] = 0
@@ -179,7 +179,7 @@ class _Scan:
         if renumber is not None:
             _renumber(rows, renumber)
         return Document(
-            header=typed.decode_header(b"{" + b",".join(self.entries) + b"}"),
+            header=decode_header(b"{" + b",".join(self.entries) + b"}"),
             columns={spec.name: rows[spec.name] for spec in EVENT_COLUMNS},
             strings=strings,
             argument_row=rows["argument_row"],

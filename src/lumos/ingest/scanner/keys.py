@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,7 +11,11 @@ from lumos.compiled import compiled
 from lumos.graph.trace import TEXT_ARGUMENTS
 from lumos.ingest.scanner.bits import PADDING, number_at, put_number, word_at
 from lumos.ingest.scanner.tokens import QUOTE
-from lumos.ingest.vocabulary import ARGUMENT_OF_KEY, NUMBER_COLUMN_OF_KEY, TEXT_COLUMN_OF_KEY
+from lumos.ingest.vocabulary import (
+    ARGUMENT_OF_KEY,
+    NUMBER_COLUMN_OF_KEY,
+    TEXT_COLUMN_OF_KEY,
+)
 
 
 class EventKey(IntEnum):

@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from lumos.compiled import compiled
-from lumos.ingest.scanner.bits import PADDING, byte_at, number_at, put_byte, put_number, word_at
+from lumos.ingest.scanner.bits import (
+    PADDING,
+    byte_at,
+    number_at,
+    put_byte,
+    put_number,
+    word_at,
+)
 
 NO_ROOM, GIVE_UP = -1, -2
 _MULTIPLIER = -7046029254386353131  # 2**64 / golden ratio, odd
