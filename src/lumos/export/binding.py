@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,8 @@ from lumos.graph.execution import ExecutionGraph, Rule
 from lumos.graph.job import NONE
 from lumos.graph.timeline import Timeline
 
+STARTING_STATE = 254
+"""Held by what was under way when the run began."""
 NO_RULE = 255
 
 
@@ -19,9 +22,9 @@ NO_RULE = 255
 class Binding:
     """What held each row of a run; arrays of one entry a row of the graph.
 
-    `rule` is a Rule, or NO_RULE for a row that nothing held; `source` is the row that was waited
-    for (NONE without one) and `from_start` tells that its start counted, not its end. Markers are
-    looked through: a kernel behind a stream wait is held by what the wait awaited.
+    `rule` is a Rule, STARTING_STATE, or NO_RULE for a row that nothing held; `source` is the row
+    that was waited for (NONE without one) and `from_start` tells that its start counted, not its
+    end. Markers are looked through: a kernel behind a stream wait is held by what that awaited.
     """
 
     rule: NDArray[np.uint8]
@@ -32,7 +35,7 @@ class Binding:
 def binding(graph: ExecutionGraph, run: Timeline) -> Binding:
     """The dependency of each row that was fulfilled last in `run`, a simulated run of `graph`.
 
-    Where several were fulfilled at the same time, the first one in the order of Rule counts.
+    Where several were fulfilled at the same time, the last one in the order of Rule counts.
     """
     count = len(graph)
     start, end = np.zeros(count, np.int64), np.zeros(count, np.int64)
@@ -42,17 +45,26 @@ def binding(graph: ExecutionGraph, run: Timeline) -> Binding:
     opened[graph.opening[: graph.rows]] = np.arange(graph.rows)
     rule, source, from_start = _bind(
         graph.order, graph.rows, graph.first, graph.before, graph.lag_ns, graph.from_start,
-        graph.rule, graph.release_ns, opened, start, end, NO_RULE, int(Rule.STARTING_STATE),
-        int(Rule.STREAM_ORDER),
+        graph.rule, graph.release_ns, graph.delay_ns, graph.device, opened, graph.opening,
+        start, end, _Codes(NO_RULE, STARTING_STATE, int(Rule.STREAM_ORDER), int(Rule.CONTENTION)),
     )  # fmt: skip
     rows = slice(0, graph.rows)
     return Binding(rule[rows], source[rows], from_start[rows])
 
 
+class _Codes(NamedTuple):
+    """Rules as the kernel knows them."""
+
+    no_rule: int
+    starting_state: int
+    stream_order: int
+    contention: int
+
+
 @compiled()
 def _bind(  # type: ignore[no-untyped-def]
-    order, rows, first, before, lag, from_start, rule, release, opened, start, end, no_rule,
-    starting_state, stream_order,
+    order, rows, first, before, lag, from_start, rule, release, delay, device, opened, opening,
+    start, end, codes,
 ):  # fmt: skip
     held = np.empty(len(order), np.uint8)
     source = np.full(len(order), -1, np.int64)
@@ -63,13 +75,17 @@ def _bind(  # type: ignore[no-untyped-def]
         for edge in range(first[task], first[task + 1]):
             origin = before[edge]
             time = (start[origin] if from_start[edge] else end[origin]) + lag[edge]
-            if time > ready or (time == ready and chosen < 0):
+            if time >= ready:
                 ready, chosen = time, np.int64(edge)
         if task >= rows:  # a marker takes no time: it stands where it was ready
             start[task] = ready
             end[task] = ready
+        late = start[task] - ready
+        if device[task] >= 0 and late > 0 and late != delay[task]:
+            held[task] = codes.contention
+            continue
         if chosen < 0:
-            held[task] = starting_state if ready > 0 else no_rule
+            held[task] = codes.starting_state if ready > 0 else codes.no_rule
             continue
         origin = before[chosen]
         held[task], source[task], at_start[task] = rule[chosen], origin, from_start[chosen]
@@ -79,7 +95,10 @@ def _bind(  # type: ignore[no-untyped-def]
         if row >= 0 and row != task:  # another rank arrived last
             source[task], at_start[task] = row, True
             continue
-        if row == task or rule[chosen] == stream_order:
+        if source[origin] == task:  # this rank arrived last itself
+            origin = opening[task]
+            row = task
+        if row == task or rule[chosen] == codes.stream_order:
             held[task] = held[origin]
         source[task], at_start[task] = source[origin], at_start[origin]
     return held, source, at_start

@@ -34,8 +34,9 @@ class _Open:
 
 def is_drawn(rows: Rows) -> NDArray[np.bool_]:
     """Which rows show something: all but gaps, and records and signals that are no calls."""
-    shows: NDArray[np.bool_] = ~np.isin(rows.kind, _NOT_DRAWN)
-    return shows | ((rows.kind == TaskKind.RECORD) & (rows.event != NONE))
+    is_call = (rows.kind == TaskKind.RECORD) & (rows.event != NONE)
+    shows: NDArray[np.bool_] = is_call | ~np.isin(rows.kind, _NOT_DRAWN)
+    return shows
 
 
 def host_spans(

@@ -186,7 +186,7 @@ def _host_events(one: _Rank) -> tuple[dict[int, int], list[_Event]]:
     """Operators and calls, and the correlation of each row of a call."""
     rows = one.program.rows
     correlation: dict[int, int] = {}
-    events = []
+    events: list[_Event] = []
     for number, processor in enumerate(one.program.processors):
         if processor.is_stream:
             continue

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from lumos.errors import UsageError
 from lumos.export.arrows import Arrows, arrows
-from lumos.export.binding import NO_RULE, Binding, binding
+from lumos.export.binding import NO_RULE, STARTING_STATE, Binding, binding
 from lumos.export.host_spans import Span, host_spans
 from lumos.export.stream_slices import in_stream_order, shown_ends
 from lumos.export.trace_file import TraceFile, microseconds, open_trace_file
@@ -177,7 +177,11 @@ def _write_run(file: TraceFile, track: _Track, held: _Held | None, offset: int) 
 def _slices(track: _Track, rules: NDArray[np.uint8]) -> Iterator[_Slice]:
     program, rows, run = track.program, track.program.rows, track.run
     kinds = [kind.name.lower() for kind in TaskKind]
-    words = {NO_RULE: None, **{int(rule): rule.word for rule in Rule}}
+    words = {
+        NO_RULE: None,
+        STARTING_STATE: "starting_state",
+        **{int(rule): rule.word for rule in Rule},
+    }
     kind, name, block = rows.kind.tolist(), rows.name.tolist(), rows.block.tolist()
     start, rule = run.start_ns.tolist(), rules.tolist()
     end = shown_ends(program, run).tolist()
