@@ -1,0 +1,119 @@
+"""How fast traces are read, next to HolisticTraceAnalysis and msgspec, in one run; figures, no test.
+
+    python3 -m venv /tmp/peer && /tmp/peer/bin/pip install HolisticTraceAnalysis==0.5.0
+    python benchmarks/read.py --peer-python /tmp/peer/bin/python
+
+Each measurement is a process of its own and gives CPU seconds (the machine may be shared), wall
+seconds and the largest memory. Sizes are of unpacked text.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from big_trace import write_big_trace
+
+SOURCE = Path("../shared/data/kineto/recsys-8xA100/rank3.json.gz")
+FRAME = """
+import json, resource, sys, time
+{setup}
+cpu, wall = time.process_time(), time.perf_counter()
+{work}
+cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+print(json.dumps([cpu, wall, peak]))
+"""
+LUMOS = (
+    "from pathlib import Path; from lumos.ingest import read; path = Path(sys.argv[1])",
+    "read(path, cache={cache})",
+)
+SCANNER = (
+    "from pathlib import Path; from lumos.ingest.scanner import scan_document; path = Path(sys.argv[1])",
+    "assert scan_document(path) is not None",
+)
+MSGSPEC = (
+    "from pathlib import Path; from lumos.ingest.files import read_bytes; import msgspec\n"
+    "from lumos.ingest.typed import _Event\n"
+    "class Document(msgspec.Struct): traceEvents: list[_Event]\n"
+    "decoder = msgspec.json.Decoder(Document)",
+    "events = decoder.decode(read_bytes(Path(sys.argv[1]))[0]).traceEvents",
+)
+HTA = (
+    "import logging; logging.disable(logging.WARNING); from hta.common.trace import Trace",
+    "trace = Trace(trace_files={0: sys.argv[1]}, trace_dir=''); trace.parse_traces(use_multiprocessing=False)",
+)
+
+
+def measured(python: str, setup: str, work: str, path: Path, cache: Path) -> tuple[float, ...]:
+    """CPU seconds, wall seconds and MiB of one process that does `work` on `path`."""
+    program = FRAME.format(setup=setup, work=work)
+    environment = {**os.environ, "LUMOS_CACHE_DIR": str(cache)}
+    done = subprocess.run(
+        [python, "-c", program, str(path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return tuple(json.loads(done.stdout.splitlines()[-1]))
+
+
+def main() -> None:
+    """Make the files, measure each reader, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--peer-python", help="a Python that has HolisticTraceAnalysis 0.5.0")
+    parser.add_argument("--source", type=Path, default=SOURCE)
+    parser.add_argument("--bytes", type=float, default=1e9, help="size of the large file")
+    parser.add_argument("--repeat", type=int, default=3, help="runs of our reader: best and worst")
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="lumos-read-"))
+    try:
+        _compare(folder, options)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _compare(folder: Path, options: argparse.Namespace) -> None:
+    small, large, cache = folder / "small.json.gz", folder / "large.json.gz", folder / "cache"
+    sizes = {
+        small: write_big_trace(options.source, small, 10**8),
+        large: write_big_trace(options.source, large, int(options.bytes)),
+    }
+
+    def row(name: str, path: Path, program: tuple[str, str], python: str = sys.executable) -> float:
+        cpu, wall, peak = measured(python, *program, path, cache)
+        speed = sizes[path] / 1e6 / cpu
+        size = f"{sizes[path] / 1e6:6.0f} MB"
+        print(f"{name:34} {size} {cpu:8.2f} {wall:8.2f} {speed:8.0f} {peak:8.0f}", flush=True)
+        return cpu
+
+    def fresh(name: str, path: Path) -> list[float]:
+        program = (LUMOS[0], LUMOS[1].format(cache=False))
+        return [row(name, path, program) for _ in range(options.repeat)]
+
+    print(f"{'reader':34} {'text':>9} {'CPU s':>8} {'wall s':>8} {'MB/s':>8} {'MiB':>8}")
+    row("lumos, first run: compiles", small, (LUMOS[0], LUMOS[1].format(cache=False)))
+    ours = fresh("lumos", small)
+    msgspec = row("msgspec, typed structs, no columns", small, MSGSPEC)
+    print(f"-> msgspec / lumos: {msgspec / max(ours):.1f} to {msgspec / min(ours):.1f}")
+    if options.peer_python:
+        peer = row("HTA 0.5.0", small, HTA, options.peer_python)
+        print(f"-> HTA / lumos: {peer / max(ours):.0f} to {peer / min(ours):.0f}")
+    fresh("lumos", large)
+    for _ in range(options.repeat):
+        row("lumos, scanner alone", large, SCANNER)
+    row("lumos, fills the cache", large, (LUMOS[0], LUMOS[1].format(cache=True)))
+    row("lumos, from the cache", large, (LUMOS[0], LUMOS[1].format(cache=True)))
+
+
+if __name__ == "__main__":
+    main()
