@@ -21,7 +21,7 @@ from lumos.graph.job import (
 from lumos.graph.timeline import RankTimeline
 from lumos.graph.trace import Argument, EventKind, Trace
 
-OWN_NAMES = ("(gap)", "(record)", "(signal)")
+OWN_NAMES = ("(gap)", "(record)", "(signal)", "(wait)")
 
 
 def assemble_program(
@@ -118,6 +118,7 @@ def _names(trace: Trace, event: NDArray[np.int64], kind: NDArray[np.int64]) -> N
     own = np.full(len(event), len(trace.strings), np.int64)
     own[kind == TaskKind.RECORD] += 1
     own[kind == TaskKind.SIGNAL] += 2
+    own[kind == TaskKind.SYNCHRONIZE] += 3
     return np.where(event == NONE, own, trace.name[event].astype(np.int64))
 
 
@@ -129,7 +130,8 @@ def _processors(
         name = trace.thread_names.get((process, thread), "")
         threads.append(Processor(False, name if thread in name else f"thread {thread} {name}".strip()))
     streams = [
-        Processor(True, f"stream {stream}", device, stream) for device, stream in tasks.streams
+        Processor(True, label, device, stream)
+        for label, (device, stream) in zip(tasks.labels, tasks.streams, strict=True)
     ]
     return (*threads, *streams)
 

@@ -116,7 +116,7 @@ def _describe(trace: Trace, arguments: _Arguments, event: int, around: list[int]
     elements = [arguments.number(key, rows) for key in (Argument.IN_ELEMENTS, Argument.OUT_ELEMENTS)]
     in_bytes, out_bytes = (None if n is None or size is None else n * size for n in elements)
     if in_bytes is None and out_bytes is None:
-        in_bytes = _bytes_of_shapes(trace, around)
+        in_bytes = _bytes_of_shapes(trace, rows)
     group = arguments.text(Argument.GROUP_NAME, rows)
     ranks = arguments.text(Argument.GROUP_RANKS, rows) or ""
     sequence = arguments.number(Argument.COLLECTIVE_SEQUENCE, rows)
@@ -150,9 +150,9 @@ def _kind(trace: Trace, arguments: _Arguments, rows: list[int]) -> CollectiveKin
 _SHAPE = re.compile(r"\[\s*(\d+(?:\s*,\s*\d+)*)\s*\]")
 
 
-def _bytes_of_shapes(trace: Trace, around: list[int]) -> int | None:
+def _bytes_of_shapes(trace: Trace, rows: list[int]) -> int | None:
     """Bytes of an operator's first tensor (all of a list of tensors), None where it has no shape."""
-    for row in around:
+    for row in rows:
         if trace.shapes[row] == MISSING or trace.dtypes[row] == MISSING:
             continue
         shapes = _SHAPE.findall(trace.text(trace.shapes[row]))

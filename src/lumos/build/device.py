@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lumos.build.host_communication import HostSpans
 from lumos.build.threads import Segments
 from lumos.graph.job import NONE
 from lumos.graph.trace import DEVICE_KINDS, MISSING, EventKind, Trace
@@ -27,7 +28,8 @@ class DeviceTasks:
     start_ns: NDArray[np.int64]
     end_ns: NDArray[np.int64]
     adopted: NDArray[np.bool_]
-    streams: tuple[tuple[int, int], ...]  # (device, stream)
+    streams: tuple[tuple[int, int], ...]  # (device, stream); device HOST for queues of host threads
+    labels: tuple[str, ...]
     first: NDArray[np.int64]  # first task of each stream, one entry more than streams
 
     def __len__(self) -> int:
@@ -42,11 +44,20 @@ class DeviceTasks:
         return previous
 
 
-def link_device_tasks(trace: Trace, segments: Segments) -> DeviceTasks:
-    """Find the launch of every device task by correlation and put each stream in launch order."""
+HOST = -2
+"""Device of the queues in which host threads run communication."""
+
+
+def link_device_tasks(trace: Trace, segments: Segments, spans: HostSpans) -> DeviceTasks:
+    """Find the launch of every device task by correlation and put each stream in launch order.
+
+    Communication run by host threads joins in, each queue a stream of device HOST.
+    """
     rows = np.flatnonzero(np.isin(trace.kind, DEVICE_KINDS))
-    segment = _launching_segment(trace, segments, rows)
+    segment = np.concatenate([_launching_segment(trace, segments, rows), spans.segment])
     key = trace.device[rows].astype(np.int64) << 40 | (trace.stream[rows] & (2**40 - 1))
+    key = np.concatenate([key, np.int64(HOST) << 40 | spans.stream])
+    rows = np.concatenate([rows, spans.event])
     keys, stream = np.unique(key, return_inverse=True)
     busy = np.bincount(stream, weights=trace.duration_ns[rows], minlength=len(keys))
     rename = np.empty(len(keys), np.int64)
@@ -61,6 +72,7 @@ def link_device_tasks(trace: Trace, segments: Segments) -> DeviceTasks:
     streams: list[tuple[int, int]] = [(0, 0)] * len(keys)
     for old, new in enumerate(rename):
         streams[new] = (int(keys[old] >> 40), int(keys[old] & (2**40 - 1)))
+    labels = [f"stream {stream}" if d != HOST else spans.labels[stream] for d, stream in streams]
     return DeviceTasks(
         event=rows,
         stream=stream.astype(np.int32),
@@ -69,6 +81,7 @@ def link_device_tasks(trace: Trace, segments: Segments) -> DeviceTasks:
         end_ns=trace.start_ns[rows] + trace.duration_ns[rows],
         adopted=adopted,
         streams=tuple(streams),
+        labels=tuple(labels),
         first=np.searchsorted(stream, np.arange(len(keys) + 1)),
     )
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from lumos.build.calls import CallClass
 from lumos.build.device import DeviceTasks
 from lumos.build.hand_offs import HandOff
+from lumos.build.host_communication import HostSpans, HostWait
 from lumos.build.steps import Steps
 from lumos.build.synchronize import Synchronization
 from lumos.build.threads import Segments
@@ -95,13 +96,16 @@ def host_pieces(
     waits: list[Wait],
     synchronizations: list[Synchronization],
     hand_offs: list[HandOff],
+    spans: HostSpans,
+    host_waits: list[HostWait],
 ) -> HostRows:
     """All host rows in host order, every wait a row of its own."""
     slots, extra = _Slots(), Pieces()
     column = _plain(segments, classes, tasks)
     _take_hand_offs(segments, hand_offs, column, extra, slots)
     before_trace = _take_waits(segments, tasks, steps, waits, column, extra, slots)
-    _take_synchronizations(segments, classes, synchronizations, column, extra, slots)
+    _take_synchronizations(segments, synchronizations, column, extra, slots)
+    _take_host_waits(segments, spans, host_waits, tasks, column, extra, slots)
     _split_slow_launches(segments, tasks, column, extra)
     _cut_gaps(steps, column, extra)
     joined = {
@@ -255,7 +259,6 @@ def _lone_record(
 
 def _take_synchronizations(
     segments: Segments,
-    classes: NDArray[np.uint8],
     synchronizations: list[Synchronization],
     column: Columns,
     extra: Pieces,
@@ -281,6 +284,31 @@ def _take_synchronizations(
             column["kind"][segment] = TaskKind.SYNCHRONIZE
             column["stream"][segment] = one.stream
             column["awaits"][segment] = slot
+
+
+def _take_host_waits(
+    segments: Segments,
+    spans: HostSpans,
+    host_waits: list[HostWait],
+    tasks: DeviceTasks,
+    column: Columns,
+    extra: Pieces,
+    slots: _Slots,
+) -> None:
+    """The pause before a span's end was waiting; a row of our own waits, the rest goes on behind."""
+    stream_of = dict(zip(tasks.event.tolist(), tasks.stream.tolist(), strict=True))
+    for one in host_waits:
+        if column["awaits"][one.segment] != NONE:  # another thread's hand-off decides already
+            continue
+        thread, launch = int(segments.thread[one.segment]), int(spans.segment[one.span])
+        slot = slots.of("span", one.span)
+        stream = stream_of[int(spans.event[one.span])]
+        _add_record(segments, launch, 4 * launch + 3, stream, slot, extra)
+        extra.add(
+            TaskKind.SYNCHRONIZE, thread, one.time_ns, one.time_ns, 4 * one.segment + 1,
+            stream=stream, awaits=slot,
+        )  # fmt: skip
+        column["start_ns"][one.segment] = one.time_ns
 
 
 def _usual_launch_ns(segments: Segments, column: Columns) -> int:

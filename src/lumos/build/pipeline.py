@@ -12,6 +12,7 @@ from lumos.build.calls import CallClass, call_classes
 from lumos.build.device import link_device_tasks
 from lumos.build.hand_offs import find_hand_offs
 from lumos.build.collectives import Communication, describe_communication
+from lumos.build.host_communication import find_host_spans, find_host_waits
 from lumos.build.kernels import communication_kernels
 from lumos.build.pieces import host_pieces
 from lumos.build.ranks import match_ranks
@@ -62,19 +63,22 @@ def build_rank(
         trace = cut_to(trace, steps)
         window = int(steps.begin_ns[0]), int(steps.end_ns[-1])
         segments, thread_labels = segment_threads(trace, window)
-    tasks = link_device_tasks(trace, segments)
+    spans = find_host_spans(trace, segments)
+    tasks = link_device_tasks(trace, segments, spans)
     is_call = (segments.event != NONE) & (trace.kind[segments.event] == EventKind.CALL)
     classes = np.where(
         is_call, call_classes(trace.strings)[trace.name[segments.event]], CallClass.OTHER
     )
     communicates = communication_kernels(trace.strings)[trace.name[tasks.event]]
+    communicates |= trace.kind[tasks.event] == EventKind.ANNOTATION
     waits = resolve_waits(
         trace, segments, tasks, classes, communicates, steps.step_at(segments.start_ns)
     )
     synchronizations = find_synchronizations(trace, segments, tasks, classes)
     host = host_pieces(
-        segments, classes, tasks, steps, waits, synchronizations, find_hand_offs(segments)
-    )
+        segments, classes, tasks, steps, waits, synchronizations, find_hand_offs(segments),
+        spans, find_host_waits(trace, segments, spans),
+    )  # fmt: skip
     number = np.where(communicates, communicates.cumsum() - 1, NONE).astype(np.int32)
     described = describe_communication(trace, segments, tasks, communicates)
     program, run = assemble_program(trace, host, tasks, steps, thread_labels, number, len(described))

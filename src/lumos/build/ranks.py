@@ -10,6 +10,7 @@ import numpy as np
 
 from lumos.build.clocks import Clock, align_clocks
 from lumos.build.collectives import Communication
+from lumos.build.groups import infer_groups
 from lumos.graph.finding import Finding
 from lumos.graph.job import ALL_MEMBERS_WAIT, NONE, Collective, CollectiveKind, Program
 from lumos.graph.timeline import RankTimeline
@@ -39,6 +40,11 @@ def match_ranks(
         for program, mine, rank in zip(programs, described, ranks, strict=True)
     ]
     findings: list[Finding] = []
+    if len(traces) > 1 and len(groups) > 0:
+        programs, count = infer_groups(programs, runs, ranks, groups)
+        if count:
+            message = f"{count} collectives do not name their process group; it was told from what its members have in common"
+            findings.append(Finding("group-inferred", "info", message))
     if len(traces) > 1 and not any(c.group != NONE for p in programs for c in p.collectives):
         programs, groups, finding = _assume_one_group(programs, ranks, groups)
         findings += finding

@@ -209,6 +209,11 @@ def _transfer_times(
         point = graph.before[edges][graph.rule[edges] == Rule.RENDEZVOUS][0]
         arrived.setdefault(int(point), []).append(task)
     transfer = graph.duration_ns.copy()
+    for point in [point for point in arrived if point < graph.rows]:
+        # a message: the receiver's transfer; how long the sender's call lasted tells nothing
+        (receive,) = arrived.pop(point)
+        last = max(int(start[receive]), int(start[point]))
+        transfer[receive] = transfer[point] = max(0, int(end[receive]) - last)
     for members in arrived.values():
         last = max(int(start[task]) for task in members)
         for task in members:
@@ -216,8 +221,8 @@ def _transfer_times(
     programs = list(job.programs)
     for (_, own), role in zip(_per_program(job, graph), job.placement.role, strict=True):
         rows = programs[role].rows
-        waits = graph.opening[own] != np.arange(own.start, own.stop)
-        duration = np.where(waits, transfer[own], rows.duration_ns)
+        communicates = rows.kind == TaskKind.COLLECTIVE
+        duration = np.where(communicates, transfer[own], rows.duration_ns)
         programs[role] = replace(programs[role], rows=rows.with_columns(duration_ns=duration))
     return replace(job, programs=tuple(programs))
 

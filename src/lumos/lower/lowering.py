@@ -17,7 +17,7 @@ from lumos.lower.hand_off import hand_off
 from lumos.lower.launch import launch
 from lumos.lower.order import topological_order
 from lumos.lower.program_order import program_order
-from lumos.lower.rendezvous import meetings, rendezvous
+from lumos.lower.rendezvous import meetings, message_edges, messages, rendezvous
 from lumos.lower.stream_order import stream_order
 from lumos.lower.synchronize import synchronize
 
@@ -39,7 +39,8 @@ def lower(job: Job, drop: Collection[Rule] = ()) -> ExecutionGraph:
     """
     programs = [job.programs[role] for role in job.placement.role]
     met = [] if Rule.RENDEZVOUS in drop else meetings(programs)
-    contexts = _contexts(job, programs, met)
+    sent = [] if Rule.RENDEZVOUS in drop else messages(programs, job.placement.ranks)
+    contexts = _contexts(job, programs, met, sent)
     edges, rules = [], []
     for rule, derive in RULES:
         if rule in drop:
@@ -52,17 +53,23 @@ def lower(job: Job, drop: Collection[Rule] = ()) -> ExecutionGraph:
     edges.append(
         rendezvous(met, [c.opening for c in contexts], [c.offset for c in contexts], rows_and_markers)
     )
-    rules.append(np.full(len(edges[-1]), Rule.RENDEZVOUS, np.uint8))
+    edges.append(message_edges(sent, [c.offset for c in contexts]))
+    rules += [np.full(len(found), Rule.RENDEZVOUS, np.uint8) for found in edges[-2:]]
     return _graph(job, contexts, edges, rules, rows_and_markers + len(met), drop)
 
 
 def _contexts(
-    job: Job, programs: list[Program], met: list[list[tuple[int, int]]]
+    job: Job,
+    programs: list[Program],
+    met: list[list[tuple[int, int]]],
+    sent: list[tuple[tuple[int, int], tuple[int, int]]],
 ) -> list[RankContext]:
     coupled = [np.zeros(len(program.rows), bool) for program in programs]
     for members in met:
         for place, row in members:
             coupled[place][row] = True
+    for _, (place, row) in sent:
+        coupled[place][row] = True
     marker = sum(len(program.rows) for program in programs)
     contexts, offset, processor = [], 0, 0
     for program, own in zip(programs, coupled, strict=True):

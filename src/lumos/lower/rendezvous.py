@@ -1,4 +1,5 @@
-"""Rendezvous: a collective's data starts to move when its last member is there.
+"""Rendezvous: a collective's data starts to move when its last member is there, a message's when
+it was sent.
 
     rank 0 |.....wait.....|== transfer ==|
     rank 1                |== transfer ==|
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumos.graph.execution import Edges
-from lumos.graph.job import ALL_MEMBERS_WAIT, NONE, Program
+from lumos.graph.job import ALL_MEMBERS_WAIT, NONE, CollectiveKind, Program
 
 Key = tuple[int, int, int]
 
@@ -37,6 +38,45 @@ def meetings(programs: Sequence[Program]) -> list[list[tuple[int, int]]]:
             members[(*key, seen[key])].append((place, row))
             seen[key] += 1
     return [found for _, found in sorted(members.items()) if len(found) > 1]
+
+
+def messages(
+    programs: Sequence[Program], ranks: Sequence[int]
+) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """Pairs of (rank place, row) that send and receive one message.
+
+    The k-th send of a pair of ranks in a block meets the k-th receive of the other one.
+    """
+    place_of = {rank: place for place, rank in enumerate(ranks)}
+    queues: dict[tuple[int, int, int, int], tuple[list[int], list[int]]] = {}
+    for place, program in enumerate(programs):
+        rows = program.rows
+        for row in np.flatnonzero(rows.collective != NONE).tolist():
+            one = program.collectives[rows.collective[row]]
+            peer = place_of.get(one.peer)
+            if peer is None or one.kind not in (CollectiveKind.SEND, CollectiveKind.RECEIVE):
+                continue
+            sends = one.kind == CollectiveKind.SEND
+            pair = (place, peer) if sends else (peer, place)
+            key = (int(rows.block[row]), one.group, *pair)
+            queues.setdefault(key, ([], []))[0 if sends else 1].append(row)
+    return [
+        ((sender, send), (receiver, receive))
+        for (_, _, sender, receiver), (sent, received) in sorted(queues.items())
+        for send, receive in zip(sent, received, strict=False)
+    ]
+
+
+def message_edges(
+    pairs: Sequence[tuple[tuple[int, int], tuple[int, int]]], offset: Sequence[int]
+) -> Edges:
+    """A receive's transfer starts when the message was sent; a send waits for nobody.
+
+    A small message is buffered (NCCL and gloo alike), so that its sender goes on at once.
+    """
+    before = [offset[place] + row for (place, row), _ in pairs]
+    after = [offset[place] + row for _, (place, row) in pairs]
+    return Edges.of(np.array(before, np.int64), np.array(after, np.int64), from_start=True)
 
 
 def rendezvous(

@@ -1,0 +1,122 @@
+"""Communication that the host itself runs (gloo): spans on worker threads play a stream's tasks.
+
+    main    | c10d::allreduce_ | backward ......... |wait| next |
+    worker       |== gloo:all_reduce ==============|
+
+The operator that issues a span launches it; a pause of the issuing thread that ends just after a
+span's end is the wait for it, which leaves no event of its own.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lumos.build.threads import Segments
+from lumos.graph.job import NONE
+from lumos.graph.trace import EventKind, Trace
+from lumos.units import NS_PER_US
+
+POINT_TO_POINT = ("gloo:send", "gloo:recv")
+RETURN_NS = 5000 * NS_PER_US
+"""A waiting thread goes on within this of the span's end: workers and waiters share cores."""
+SHORTEST_WAIT_NS = 10 * NS_PER_US
+
+
+@dataclass(frozen=True)
+class HostSpans:
+    """Spans of communication run by host threads, in order of start; one entry a span.
+
+    `stream` numbers the queues they ran in (a worker thread, or the sends and the receives of a
+    thread), `labels` names them; `segment` is the host segment that issued the span, NONE unknown.
+    """
+
+    event: NDArray[np.int64]
+    stream: NDArray[np.int64]
+    segment: NDArray[np.int64]
+    labels: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.event)
+
+
+def find_host_spans(trace: Trace, segments: Segments) -> HostSpans:
+    """All gloo spans of a trace and the segments that issued them."""
+    is_span = np.array([text.startswith("gloo:") for text in trace.strings], bool)
+    rows = np.flatnonzero((trace.kind == EventKind.ANNOTATION) & is_span[trace.name])
+    rows = rows[np.argsort(trace.start_ns[rows], kind="stable")]
+    labels: dict[str, int] = {}
+    stream = []
+    for row in rows:
+        name, thread = trace.text(trace.name[row]), trace.text(trace.thread[row])
+        label = f"{name} of thread {thread}" if name in POINT_TO_POINT else f"gloo worker {thread}"
+        stream.append(labels.setdefault(label, len(labels)))
+    segment = _issuing_segments(trace, segments, rows)
+    return HostSpans(rows.astype(np.int64), np.array(stream, np.int64), segment, tuple(labels))
+
+
+def _issuing_segments(
+    trace: Trace, segments: Segments, spans: NDArray[np.intp]
+) -> NDArray[np.int64]:
+    """The first own segment of the operator that issued each span.
+
+    The k-th operator of one kind and one size issues the k-th such span that starts after it.
+    """
+    is_operator = np.array([text.startswith("c10d::") for text in trace.strings], bool)
+    operators = np.flatnonzero((trace.kind == EventKind.OPERATOR) & is_operator[trace.name])
+    operators = operators[np.argsort(trace.start_ns[operators], kind="stable")]
+    waiting: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for row in operators:
+        waiting[_signature(trace, int(row))].append(int(row))
+    first_segment: dict[int, int] = {}
+    for number, event in enumerate(segments.event.tolist()):
+        if event != NONE:
+            first_segment.setdefault(event, number)
+    found = np.full(len(spans), NONE, np.int64)
+    for place, row in enumerate(spans):
+        queue = waiting[_signature(trace, int(row))]
+        if queue and trace.start_ns[queue[0]] <= trace.start_ns[row]:
+            found[place] = first_segment.get(queue.pop(0), NONE)
+    return found
+
+
+def _signature(trace: Trace, row: int) -> tuple[str, str]:
+    """Kind and sizes of a communication operator or span, spelled alike for both."""
+    name = trace.text(trace.name[row]).partition(":")[2].strip(":")
+    shape = trace.text(trace.shapes[row]).replace(" ", "")
+    inner = shape.replace("[]", "").replace(",", " ").replace("[", " ").replace("]", " ")
+    return name.replace("_", "").replace("coalesced", ""), " ".join(inner.split())
+
+
+@dataclass(frozen=True)
+class HostWait:
+    """The pause `segment` waits for task `span` (index into the spans), whose end is `time_ns`."""
+
+    segment: int
+    span: int
+    time_ns: int
+
+
+def find_host_waits(trace: Trace, segments: Segments, spans: HostSpans) -> list[HostWait]:
+    """Pauses of issuing threads, between or inside operators, that end just after a span's end."""
+    found = []
+    issued = np.flatnonzero(spans.segment != NONE)
+    end_ns = (trace.start_ns + trace.duration_ns)[spans.event]
+    is_call = (segments.event != NONE) & (trace.kind[segments.event] == EventKind.CALL)
+    for thread in np.unique(segments.thread[spans.segment[issued]]):
+        mine = issued[segments.thread[spans.segment[issued]] == thread]
+        mine = mine[np.argsort(end_ns[mine], kind="stable")]
+        ends = end_ns[mine]
+        pauses = np.flatnonzero((segments.thread == thread) & ~is_call)
+        long = segments.end_ns[pauses] - segments.start_ns[pauses] >= SHORTEST_WAIT_NS
+        for pause in pauses[long]:
+            begin, end = int(segments.start_ns[pause]), int(segments.end_ns[pause])
+            last = int(np.searchsorted(ends, end, side="right")) - 1
+            if last < 0 or ends[last] <= begin or end - ends[last] > RETURN_NS:
+                continue
+            if spans.segment[mine[last]] < pause:
+                found.append(HostWait(int(pause), int(mine[last]), int(ends[last])))
+    return found

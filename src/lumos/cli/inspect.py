@@ -1,0 +1,52 @@
+"""`lumos inspect`: what is in the traces, the layout found, and a grade of the capture."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lumos.cli.output import print_json, print_report, progress
+from lumos.errors import UnusableInputError
+
+
+def inspect(
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH...", help="Traces of one job: files, folders, globs.")
+    ],
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Read the files anew, and keep nothing of them.")
+    ] = False,
+) -> None:
+    """Say what is in the traces and grade the capture.
+
+    For each rank: events, threads, streams, steps, communication, what the profiler recorded; for
+    the job: its ranks and process groups, and what to change at the next capture.
+    """
+    from lumos.analysis import grade, inspection  # noqa: PLC0415
+    from lumos.build import build  # noqa: PLC0415
+    from lumos.ingest.read import read  # noqa: PLC0415
+
+    with progress() as doing:
+        doing("reading traces")
+        traces = read(paths, cache=not no_cache)
+        doing(f"building the job of {len(traces)} ranks")
+        job, problem = None, "no operator or runtime call in any step"
+        try:
+            job, _ = build(traces)
+        except UnusableInputError as error:
+            problem = str(error)
+        if job is not None and not any(len(program.rows) for program in job.programs):
+            job = None
+        doing("inspecting")
+        found = inspection.inspect(traces, job, problem)
+    lacks = grade.shortfalls(found)
+    if json:
+        from lumos.report.document import inspect_document  # noqa: PLC0415
+
+        print_json(inspect_document(found, grade.grade(lacks), lacks))
+    else:
+        from lumos.report.terminal import inspect_report  # noqa: PLC0415
+
+        print_report(inspect_report(found, grade.grade(lacks), lacks))
