@@ -6,6 +6,7 @@ other members each have a cluster that reads the same and ends most closely with
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -15,6 +16,8 @@ from lumos.graph.job import NONE, CollectiveKind, Program
 from lumos.graph.timeline import RankTimeline
 from lumos.graph.trace import ProcessGroup
 
+QUEUES_OF_A_GROUP = 2
+"""Worker threads that gloo gives each process group (PyTorch's ProcessGroupGloo, default)."""
 POINT_TO_POINT = (CollectiveKind.SEND, CollectiveKind.RECEIVE)
 
 
@@ -25,6 +28,7 @@ class _Cluster:
     rows: list[int]
     reads: list[tuple[CollectiveKind, int | None]]
     ends: list[int]
+    queues: int
 
     @property
     def point_to_point(self) -> bool:
@@ -45,17 +49,20 @@ def infer_groups(
     result, count = [], 0
     for place, (program, rank) in enumerate(zip(programs, ranks, strict=True)):
         table = list(program.collectives)
-        for cluster in clusters[place]:
+        queues: Counter[int] = Counter()
+        for cluster in sorted(clusters[place], key=lambda cluster: -len(cluster.rows)):
             scored = []
             for preference, pool in enumerate((named, candidates)):
                 for number in pool:
-                    if rank in groups[number].ranks:
+                    fits = queues[number] + cluster.queues <= QUEUES_OF_A_GROUP
+                    if rank in groups[number].ranks and fits:
                         members = [place_of.get(m) for m in groups[number].ranks if m != rank]
                         score = _score(cluster, [clusters[m] for m in members if m is not None])
                         if score is not None:
                             scored.append((preference, score, number))
             if scored:
                 number = min(scored)[2]
+                queues[number] += 0 if cluster.point_to_point else cluster.queues
                 count += len(cluster.rows)
                 for row in cluster.rows:
                     entry = int(program.rows.collective[row])
@@ -102,6 +109,7 @@ def _clusters(program: Program, run: RankTimeline) -> list[_Cluster]:
                 for row in own
             ],
             [int(run.end_ns[row]) for row in own],
+            len(set(program.rows.processor[own].tolist())),
         )  # fmt: skip
         for own in members.values()
     ]
