@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+import msgspec
 from isal import igzip
 
 from lumos.ingest.files import read_bytes
@@ -44,9 +45,10 @@ def big_trace(source: Path, size_bytes: int) -> Iterator[bytes]:
     """The text of `write_big_trace`, copy by copy."""
     text, _ = read_bytes(source)
     opening = re.search(rb'"traceEvents"\s*:\s*\[', text)
-    closing = text.rfind(b"]")
-    if opening is None or closing < opening.end():
+    if opening is None:
         raise SystemExit(f"{source}: no traceEvents to repeat")
+    entries = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    closing = opening.end() + len(bytes(entries["traceEvents"])) - 2
     tail = text[closing:]
     copy = _copier(text[opening.end() : closing].rstrip())
     written, number = opening.end() + len(tail), 0
