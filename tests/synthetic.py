@@ -1,4 +1,4 @@
-"""Jobs with known truth: programs written row by row, and a seeded generator of random training steps.
+"""Jobs with known truth: programs written row by row, and a seeded generator of training steps.
 
 The truth of a generated job is the job itself: its records and waits carry slots, its lags are
 numbers of ours. What a profiler would have recorded of it is its simulated run, with noise, written
@@ -214,12 +214,12 @@ _NOISE = {
 """Spread of each lag around its value, as a share of it."""
 
 
-def run_with_noise(graph: ExecutionGraph, seed: int) -> Timeline:
-    """A run of `graph` in which every single lag differs a little from its rule's value."""
+def with_noise(graph: ExecutionGraph, seed: int) -> ExecutionGraph:
+    """The graph with every single lag a little different from its rule's value."""
     random = np.random.default_rng(seed)
     spread = np.array([_NOISE.get(rule, 0.0) for rule in Rule])[graph.rule]
     factor = np.clip(random.normal(1.0, spread), 0.2, 2.5)
-    return simulate(replace(graph, lag_ns=np.round(graph.lag_ns * factor).astype(np.int64)))
+    return replace(graph, lag_ns=np.round(graph.lag_ns * factor).astype(np.int64))
 
 
 @dataclass(frozen=True)
@@ -258,7 +258,7 @@ class Shape:
 def random_job(seed: int) -> tuple[Job, Timeline]:
     """A random training job of one rank and what a profiler saw of it."""
     job = job_of(_Steps(Shape.random(seed), seed).program())
-    return job, run_with_noise(lower(job), seed)
+    return job, simulate(with_noise(lower(job), seed))
 
 
 class _Steps:
@@ -474,7 +474,7 @@ class _Steps:
                         CollectiveKind.ALL_REDUCE,
                         self.reduces,
                         self.message_ns[layer],
-                    )  # fmt: skip
+                    )
                 )
         for slot in pending:
             build.wait(thread, self.compute, slot, self._host(0.2))

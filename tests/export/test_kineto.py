@@ -28,7 +28,7 @@ DATA = Path(__file__).parents[3] / "shared" / "data" / "kineto"
 
 
 def tasks_of(program: Program, run: RankTimeline) -> dict[str, list[tuple[object, ...]]]:
-    """By processor, all that a trace shows: kind, name, times, step, and the launch of device tasks.
+    """By processor, all that a trace shows: kind, name, times, step, and when it was launched.
 
     Adjacent pieces of one operator are one: an event of no length between them leaves no row.
     """
@@ -248,7 +248,7 @@ def test_with_ids_every_wait_is_read_back_as_it_was(tmp_path: Path) -> None:
 
 
 def waits_of(job: Job, run: Timeline) -> dict[int, tuple[str, str, int]]:
-    """For each stream wait inside the run, by the start of its call: who waits, for whom, until when."""
+    """By the start of each stream wait's call: who waits, for whom, until when."""
     found = {}
     program, rank = job.programs[0], run.ranks[0]
     rows = program.rows

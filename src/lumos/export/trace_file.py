@@ -1,4 +1,4 @@
-"""A file of trace events in Chrome's JSON format, written piece by piece, the same bytes every time."""
+"""A file of trace events in Chrome's JSON format, written piece by piece, always the same bytes."""
 
 from __future__ import annotations
 
