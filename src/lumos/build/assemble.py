@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumos.build.device import DeviceTasks
+from lumos.build.occupancy import waves_of_tasks
 from lumos.build.pieces import HostRows
 from lumos.build.steps import Steps
 from lumos.graph.job import (
@@ -19,7 +20,7 @@ from lumos.graph.job import (
     TaskKind,
 )
 from lumos.graph.timeline import RankTimeline
-from lumos.graph.trace import Argument, EventKind, Trace
+from lumos.graph.trace import EventKind, Trace
 
 OWN_NAMES = ("(gap)", "(record)", "(signal)", "(wait)")
 
@@ -134,19 +135,6 @@ def _processors(
         for label, (device, stream) in zip(tasks.labels, tasks.streams, strict=True)
     ]
     return (*threads, *streams)
-
-
-RESIDENT_WARPS = 64
-"""Warps that a multiprocessor holds at full occupancy (CUDA C++ Programming Guide, compute
-capabilities 7.0, 8.0, 9.0); smaller GPUs hold 32 or 48, which makes waves come out lower."""
-
-
-def waves_of_tasks(trace: Trace, tasks: DeviceTasks) -> NDArray[np.float32]:
-    """How many times over each kernel's grid fills the GPU at its occupancy; 0 where unknown."""
-    warps = trace.argument_column(Argument.WARPS_PER_SM)[tasks.event].astype(np.float32)
-    occupancy = trace.argument_column(Argument.OCCUPANCY_PCT)[tasks.event]
-    share = np.where(occupancy > 0, occupancy / 100.0, 1.0)
-    return np.where(warps > 0, warps / (RESIDENT_WARPS * share), 0).astype(np.float32)
 
 
 def _main_thread(steps: Steps, labels: list[tuple[str, str]], host: HostRows) -> int:

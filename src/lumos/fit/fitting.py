@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lumos.fit.back_pressure import back_pressure_depth
 from lumos.fit.readiness import (
     NEVER,
+    holding_record,
     measured_times,
     ready_by_rule,
     ready_for_contention,
@@ -55,6 +56,7 @@ def fit(job: Job, measured: Timeline) -> Job:
     job, sync_lags = _own_times(job, graph, start, end, ready)
     job = _transfer_times(job, graph, start, end)
     job = replace(job, lags=replace(lags, synchronize=sync_lags))
+    job = _without_uneven_kernels(job, measured)
     return _with_delays(job, measured)
 
 
@@ -224,6 +226,27 @@ def _transfer_times(
         communicates = rows.kind == TaskKind.COLLECTIVE
         duration = np.where(communicates, transfer[own], rows.duration_ns)
         programs[role] = replace(programs[role], rows=rows.with_columns(duration_ns=duration))
+    return replace(job, programs=tuple(programs))
+
+
+def _without_uneven_kernels(job: Job, measured: Timeline) -> Job:
+    """Kernels beside which others start freely, whatever their grid says, hold nobody back.
+
+    Their blocks are uneven: most leave at once (a batched copy of short and long inputs). Judged
+    kernel by kernel name over all that the trace shows.
+    """
+    graph = lower(job)
+    if not graph.shares_gpus:
+        return job
+    start, end = measured_times(graph, measured)
+    latest = np.maximum(ready_by_rule(graph, start, end).max(axis=0), graph.release_ns)
+    held, free = holding_record(graph, start, end, latest)
+    programs = list(job.programs)
+    for (program, own), role in zip(_per_program(job, graph), job.placement.role, strict=True):
+        names, size = program.rows.name, len(program.names)
+        balance = np.bincount(names, weights=held[own] - free[own], minlength=size)
+        waves = np.where(balance[names] < 0, 1, program.rows.waves).astype(np.float32)
+        programs[role] = replace(programs[role], rows=program.rows.with_columns(waves=waves))
     return replace(job, programs=tuple(programs))
 
 

@@ -12,6 +12,7 @@ from lumos.units import NS_PER_US
 
 WAVES_EARLY = 2
 EARLY_NS = 10 * NS_PER_US
+FREE_NS = 10 * NS_PER_US
 """The last waves are not all of one length: how much before the last one a task may slip in."""
 NEVER = np.iinfo(np.int64).min
 
@@ -85,6 +86,46 @@ def _held(by_start, device, processor, waves, saturating, start, end, ready):  #
                 busy_until[gpu] = handed_out
                 owner[gpu] = task
     return held
+
+
+def holding_record(
+    graph: ExecutionGraph,
+    start: NDArray[np.int64],
+    end: NDArray[np.int64],
+    ready: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For each task how many kernels of other streams it held back, and how many started freely.
+
+    Counted are those that became ready while, by its waves, it had still much to hand out.
+    """
+    by_start = np.flatnonzero(graph.device >= 0)
+    by_start = by_start[np.argsort(start[by_start], kind="stable")]
+    return _holding(  # type: ignore[no-any-return]
+        by_start, graph.device, graph.processor, graph.waves, SATURATING_WAVES, start, end, ready
+    )
+
+
+@compiled()
+def _holding(by_start, device, processor, waves, saturating, start, end, ready):  # type: ignore[no-untyped-def]
+    held = np.zeros(len(start), np.int64)
+    free = np.zeros(len(start), np.int64)
+    if len(by_start) == 0:
+        return held, free
+    owner = np.full(device.max() + 1, -1, np.int64)
+    for task in by_start:
+        gpu = device[task]
+        holder = owner[gpu]
+        if holder >= 0 and processor[holder] != processor[task] and start[holder] < ready[task]:
+            wave = np.int64((end[holder] - start[holder]) / waves[holder])
+            soon = end[holder] - (WAVES_EARLY + 1) * wave - EARLY_NS
+            if ready[task] + FREE_NS < soon:
+                if start[task] >= soon:
+                    held[holder] += 1
+                elif start[task] <= ready[task] + FREE_NS:
+                    free[holder] += 1
+        if waves[task] >= saturating and (owner[gpu] < 0 or end[task] > end[owner[gpu]]):
+            owner[gpu] = task
+    return held, free
 
 
 def ready_by_rule(

@@ -34,8 +34,12 @@ class Rule(IntEnum):
 
 
 DROPPABLE = tuple(Rule)
-SATURATING_WAVES = 16
-"""A kernel that fills its GPU this many times over keeps kernels of other streams from starting."""
+SATURATING_WAVES = 2
+"""A kernel that fills its GPU this many times over keeps kernels of other streams from starting.
+
+With fewer waves the whole grid is handed out at once or nearly so. In the traces with several
+compute streams every kernel of two waves or more held the others back (docs/accuracy.md).
+"""
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,9 @@ class Argument(IntEnum):
     PEER_DESTINATION = 14
     WARPS_PER_SM = 15  # of a kernel's whole grid, fraction cut off
     OCCUPANCY_PCT = 16
+    REGISTERS_PER_THREAD = 17
+    SHARED_MEMORY_BYTES = 18
+    BLOCK = 19  # text: threads of a block in three directions
 
 
 TEXT_ARGUMENTS = frozenset(
@@ -63,6 +66,7 @@ TEXT_ARGUMENTS = frozenset(
         Argument.DTYPE,
         Argument.GROUP_NAME,
         Argument.GROUP_RANKS,
+        Argument.BLOCK,
     }
 )
 

@@ -63,6 +63,9 @@ ARGUMENT_OF_KEY: dict[str, Argument] = {
     "Dst Rank": Argument.PEER_DESTINATION,
     "warps per SM": Argument.WARPS_PER_SM,
     "est. achieved occupancy %": Argument.OCCUPANCY_PCT,
+    "registers per thread": Argument.REGISTERS_PER_THREAD,
+    "shared memory": Argument.SHARED_MEMORY_BYTES,
+    "block": Argument.BLOCK,
 }
 """Arguments that go to the sparse table. A number that is not one is left out."""
 
