@@ -145,7 +145,9 @@ def _collective_metadata(inspection: Inspection) -> Iterator[Shortfall]:
             "no-collective-metadata", "B",
             f"{_which(blank, inspection)} collectives without group and size: "
             "groups are assumed, bytes partly unknown",
-            "record with a PyTorch of 2.4 or newer",
+            "gloo tells neither; NCCL does with a PyTorch of 2.4 or newer"
+            if inspection.layout.backend.startswith("gloo")
+            else "record with a PyTorch of 2.4 or newer",
         )  # fmt: skip
 
 

@@ -47,6 +47,6 @@ def inspect(
 
         print_json(inspect_document(found, grade.grade(lacks), lacks))
     else:
-        from lumos.report.terminal import inspect_report  # noqa: PLC0415
+        from lumos.report.inspection import inspect_report  # noqa: PLC0415
 
         print_report(inspect_report(found, grade.grade(lacks), lacks))

@@ -26,7 +26,7 @@ def print_report(report: RenderableType) -> None:
     console = Console(highlight=False, markup=False, emoji=False)
     with console.capture() as captured:
         console.print(report)
-    _write(captured.get())
+    _write("".join(line.rstrip() + "\n" for line in captured.get().splitlines()))
 
 
 def say(line: str) -> None:
