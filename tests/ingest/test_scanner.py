@@ -92,7 +92,11 @@ def test_the_documents_that_hypothesis_makes_are_mostly_read_by_the_scanner() ->
     read = []
 
     @settings(
-        max_examples=100, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+        max_examples=200,
+        database=None,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
     )
     @given(text=documents())
     def count(text: bytes) -> None:
