@@ -217,11 +217,6 @@ def test_no_wait_is_invented_that_moves_a_task(comparisons: list[Comparison]) ->
     assert not bad, f"in {len(bad)} of {len(comparisons)} jobs\n" + "\n".join(bad)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="waits that never bound in the recording are guessed: seeds 2 and 25 take the copy "
-    "stream for the source of a collective's wait",
-)
 def test_the_inferred_job_predicts_changed_durations_as_the_true_one_does(
     comparisons: list[Comparison],
 ) -> None:

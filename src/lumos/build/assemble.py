@@ -43,7 +43,9 @@ def assemble_program(
     step = steps.step_at(host.columns["start_ns"])
     host_row = np.where(is_task, host.row_of_segment[tasks.segment[source * is_task]], source) if len(tasks) else source
     block = step[host_row]
-    kept = np.flatnonzero(block != NONE)
+    main = _main_thread(steps, thread_labels, host)
+    idle = _trailing_pauses(host, main)
+    kept = np.flatnonzero((block != NONE) & ~(idle[host_row] & ~is_task))
     source, is_task, block, host_row = source[kept], is_task[kept], block[kept], host_row[kept]
     new_row = np.full(len(host.columns["kind"]), NONE, np.int64)
     new_row[source[~is_task]] = np.flatnonzero(~is_task)
@@ -87,7 +89,7 @@ def assemble_program(
         blocks=steps.names,
         collectives=(Collective(CollectiveKind.UNKNOWN, NONE),) * collectives,
         start=_state_before(host, tasks, steps, threads),
-        main_thread=_main_thread(steps, thread_labels, host),
+        main_thread=main,
     )
     return program, RankTimeline(start, end, np.zeros(len(source), np.int64))
 
@@ -143,6 +145,16 @@ def _main_thread(steps: Steps, labels: list[tuple[str, str]], host: HostRows) ->
         return labels.index(steps.thread)
     threads = host.columns["thread"]
     return int(np.bincount(threads).argmax()) if len(threads) else 0
+
+
+def _trailing_pauses(host: HostRows, main_thread: int) -> NDArray[np.bool_]:
+    """The last pauses of helper threads: nothing comes behind them, so they hold nothing up."""
+    column = host.columns
+    last = np.full(int(column["thread"].max(initial=0)) + 1, -1, np.int64)
+    busy = np.flatnonzero(column["kind"] != TaskKind.GAP)
+    np.maximum.at(last, column["thread"][busy], busy)
+    behind = np.arange(len(column["kind"])) > last[column["thread"]]
+    return behind & (column["thread"] != main_thread)
 
 
 def _state_before(

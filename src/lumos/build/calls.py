@@ -24,6 +24,7 @@ class CallClass(IntEnum):
     SYNCHRONIZE_DEVICE = 9
     ALLOCATE = 10  # may wait for the whole device
     QUERY = 11
+    NOT_A_CALL = 12
 
 
 _CLASS_OF_NAME = {

@@ -127,7 +127,7 @@ def _plain(
     count = len(segments)
     kind = np.full(count, TaskKind.OPERATOR, np.int64)
     kind[segments.event == NONE] = TaskKind.GAP
-    kind[classes != CallClass.OTHER] = TaskKind.CALL
+    kind[classes != CallClass.NOT_A_CALL] = TaskKind.CALL
     kind[tasks.segment[tasks.segment != NONE]] = TaskKind.LAUNCH
     none = np.full(count, NONE, np.int64)
     return {

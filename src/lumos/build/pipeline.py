@@ -67,7 +67,7 @@ def build_rank(
     tasks = link_device_tasks(trace, segments, spans)
     is_call = (segments.event != NONE) & (trace.kind[segments.event] == EventKind.CALL)
     classes = np.where(
-        is_call, call_classes(trace.strings)[trace.name[segments.event]], CallClass.OTHER
+        is_call, call_classes(trace.strings)[trace.name[segments.event]], CallClass.NOT_A_CALL
     )
     communicates = communication_kernels(trace.strings)[trace.name[tasks.event]]
     communicates |= trace.kind[tasks.event] == EventKind.ANNOTATION

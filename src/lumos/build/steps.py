@@ -46,7 +46,7 @@ class Steps:
         Time between two steps belongs to the earlier one.
         """
         place = np.searchsorted(self.begin_ns, time_ns, side="right") - 1
-        outside = (place < 0) | (time_ns > self.end_ns[-1])
+        outside = (place < 0) | (time_ns >= self.end_ns[-1])
         return np.where(outside, NONE, place).astype(np.int32)
 
 

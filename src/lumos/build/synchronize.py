@@ -15,7 +15,7 @@ from lumos.build.calls import CallClass
 from lumos.build.device import DeviceTasks
 from lumos.build.threads import Segments
 from lumos.graph.job import NONE, WHOLE_DEVICE
-from lumos.graph.trace import EventKind, Trace
+from lumos.graph.trace import Argument, EventKind, Trace
 from lumos.units import NS_PER_US
 
 RETURN_NS = 100 * NS_PER_US
@@ -69,10 +69,12 @@ def find_synchronizations(
             current = int(tasks.stream[launched[place - 1]]) if place else NONE
             if classes[segment] == CallClass.SYNCHRONIZE_EVENT:
                 position = _last_record(segments, classes, segment)
-            known = explicit.get(segment, NONE)
-            stream = known if known != NONE else streams.awaited(
-                int(segments.start_ns[position]), int(segments.end_ns[segment]), current
-            )
+            if segment in explicit:
+                stream, position = explicit[segment]
+            else:
+                stream = streams.awaited(
+                    int(segments.start_ns[position]), int(segments.end_ns[segment]), current
+                )
         if stream != NONE:
             found.append(Synchronization(segment, stream, position, behind_launch=False))
     found += _blocking_copies(trace, segments, tasks, own)
@@ -107,21 +109,33 @@ class _Streams:
         return NONE
 
 
-def _explicit_streams(trace: Trace, segments: Segments, tasks: DeviceTasks) -> dict[int, int]:
-    """Streams that cuda_sync events name, by the segment of the call."""
-    rows = np.flatnonzero((trace.kind == EventKind.SYNC) & (trace.stream >= 0))
+def _explicit_streams(
+    trace: Trace, segments: Segments, tasks: DeviceTasks
+) -> dict[int, tuple[int, int]]:
+    """Stream and position that cuda_sync events name, by the segment of the call."""
+    rows = np.flatnonzero(trace.kind == EventKind.SYNC)
+    if not len(rows):
+        return {}
+    wait_on = trace.argument_column(Argument.WAIT_ON_STREAM)
+    record_of = trace.argument_column(Argument.WAIT_ON_RECORD_CORRELATION)
     call_of = {
         int(trace.correlation[event]): place
         for place, event in enumerate(segments.event)
         if event != NONE and trace.kind[event] == EventKind.CALL
-    } if len(rows) else {}
-    number = {stream: index for index, (_, stream) in enumerate(tasks.streams)}
-    return {
-        call_of[int(trace.correlation[row])]: number[int(trace.stream[row])]
-        for row in rows
-        if int(trace.correlation[row]) in call_of and int(trace.stream[row]) in number
-        and trace.text(trace.name[row]) == "Stream Sync"
     }
+    number = {stream: index for index, (_, stream) in enumerate(tasks.streams)}
+    found = {}
+    for row in rows:
+        call, name = call_of.get(int(trace.correlation[row])), trace.text(trace.name[row])
+        if call is None:
+            continue
+        if name == "Stream Sync" and int(trace.stream[row]) in number:
+            found[call] = number[int(trace.stream[row])], call
+        elif name == "Event Sync" and int(wait_on[row]) in number:
+            record = call_of.get(int(record_of[row]))
+            if record is not None:
+                found[call] = number[int(wait_on[row])], record
+    return found
 
 
 def _last_record(segments: Segments, classes: NDArray[np.uint8], segment: int) -> int:

@@ -103,6 +103,12 @@ def _cover(pieces: Segments, threads: int, first: int, last: int) -> Segments:
 
 
 @compiled()
+def goes_on(event, at, count, own, thread):  # type: ignore[no-untyped-def]
+    """Whether the last piece is of the same event: an operator of no length came between."""
+    return count > 0 and event[count - 1] == own and at[count - 1] == thread
+
+
+@compiled()
 def _segment(rows, thread, start, end, is_call):  # type: ignore[no-untyped-def]
     count = len(rows)
     size = 4 * count + 4
@@ -123,10 +129,14 @@ def _segment(rows, thread, start, end, is_call):  # type: ignore[no-untyped-def]
         while depth > 0 and stack_end[depth - 1] <= limit:
             depth -= 1
             if stack_end[depth] > now:
-                event[n] = rows[stack[depth]]
+                own = rows[stack[depth]]
+                if goes_on(event, at, n, own, thread[stack[depth]]):
+                    n -= 1
+                else:
+                    begin[n] = now
+                event[n] = own
                 top[n] = rows[stack[0]]
                 at[n] = thread[stack[depth]]
-                begin[n] = now
                 finish[n] = stack_end[depth]
                 n += 1
                 now = stack_end[depth]
@@ -135,10 +145,14 @@ def _segment(rows, thread, start, end, is_call):  # type: ignore[no-untyped-def]
         if new_thread:
             now = start[i]
         if start[i] > now:
-            event[n] = rows[stack[depth - 1]] if depth > 0 else -1
+            own = rows[stack[depth - 1]] if depth > 0 else -1
+            if goes_on(event, at, n, own, thread[i]):
+                n -= 1
+            else:
+                begin[n] = now
+            event[n] = own
             top[n] = rows[stack[0]] if depth > 0 else -1
             at[n] = thread[i]
-            begin[n] = now
             finish[n] = start[i]
             n += 1
             now = start[i]

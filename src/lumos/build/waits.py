@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from lumos.build.calls import CallClass
 from lumos.build.device import DeviceTasks
+from lumos.build.fans import Fan, find_fans
 from lumos.build.threads import Segments
 from lumos.graph.job import NONE
 from lumos.graph.trace import MISSING, Argument, EventKind, Trace
@@ -74,12 +75,21 @@ class ThreadLaunches:
 class _Device:
     """Look-ups into the device tasks that all candidates need."""
 
-    def __init__(self, segments: Segments, tasks: DeviceTasks, communicates: NDArray[np.bool_]):
+    def __init__(
+        self,
+        segments: Segments,
+        tasks: DeviceTasks,
+        communicates: NDArray[np.bool_],
+        kind: NDArray[np.uint8],
+    ):
         self.segments, self.tasks, self.communicates = segments, tasks, communicates
         own = (tasks.segment != NONE) & ~tasks.adopted
         self.launch_ns = np.where(
             tasks.segment == NONE, np.iinfo(np.int64).min, segments.start_ns[tasks.segment]
         )
+        is_kernel = ~communicates & (kind == EventKind.KERNEL)
+        self.computes = np.bincount(tasks.stream, is_kernel, len(tasks.streams)) > 0
+        self.launches = np.unique(tasks.segment[own])
         self.threads: dict[int, ThreadLaunches] = {}
         mine = np.flatnonzero(own)
         thread = segments.thread[tasks.segment[mine]]
@@ -148,7 +158,7 @@ def resolve_waits(
     calls = np.flatnonzero(classes == CallClass.WAIT_EVENT)
     if not len(calls) or not len(tasks):
         return []
-    device = _Device(segments, tasks, communicates)
+    device = _Device(segments, tasks, communicates, trace.kind[tasks.event])
     explicit = _explicit(trace, device, calls)
     waits = list(explicit.values())
     inside = _communication_operators(trace, segments)
@@ -161,7 +171,8 @@ def resolve_waits(
         elif not _behind_launch(device, segments, inside, call):
             lone.append(call)
     waits += _pattern_waits(device, segments, pattern)
-    waits += _lone_waits(device, segments, lone, step_of_segment)
+    fans = find_fans(segments, classes, device.launches, inside)
+    waits += _lone_waits(device, segments, lone, fans, step_of_segment)
     return sorted(waits, key=lambda wait: wait.segment)
 
 
@@ -259,16 +270,16 @@ def _pattern_waits(
         waiting = int(device.tasks.stream[task])
         before, after = device.neighbours(int(segments.thread[call]), call, communicating=False)
         time_ns = int(segments.start_ns[call])
-        options: list[tuple[bool, int, int, int]] = []
+        options: list[tuple[bool, bool, int, int, int]] = []
         for preference, source in enumerate((before, after)):
             awaited = device.last_before(source, time_ns) if source != NONE else NONE
             if source == waiting or awaited == NONE:
                 continue
             possible, binds = device.fits(awaited, task)
             if possible:
-                options.append((not binds, preference, source, awaited))
+                options.append((not binds, not device.computes[source], preference, source, awaited))
         if options:
-            _, _, source, awaited = min(options)
+            *_, source, awaited = min(options)
             waits.append(Wait(call, waiting, source, awaited, call, Evidence.CALL_PATTERN))
     return waits
 
@@ -277,10 +288,15 @@ def _lone_waits(
     device: _Device,
     segments: Segments,
     calls: list[int],
+    fans: dict[int, Fan],
     step_of_segment: NDArray[np.int32],
 ) -> list[Wait]:
     """Waits outside any communication launch: the compute stream waits for another one."""
-    options = {call: _candidates(device, segments, call) for call in calls}
+    options = {
+        call: _fan_candidate(device, segments, call, fans)
+        or _candidates(device, segments, call, _launches_between(device, segments, call, following))
+        for call, following in zip(calls, [*calls, NONE][1:], strict=True)
+    }
     peers = _same_place(segments, calls, step_of_segment)
     waits = []
     for call in calls:
@@ -295,14 +311,53 @@ def _lone_waits(
     return waits
 
 
-def _candidates(
-    device: _Device, segments: Segments, call: int
+def _launches_between(
+    device: _Device, segments: Segments, call: int, following: int
+) -> bool:
+    """Whether the thread of `call` launches something before the next wait `following`."""
+    launches = device.threads.get(int(segments.thread[call]))
+    if following == NONE or segments.thread[following] != segments.thread[call]:
+        return True
+    if launches is None:
+        return False
+    first, last = np.searchsorted(launches.segment, [call, following])
+    return bool(last > first)
+
+
+def _fan_candidate(
+    device: _Device, segments: Segments, call: int, fans: dict[int, Fan]
 ) -> dict[Candidate, bool]:
-    """Possible meanings of `call` in order of preference; True where the wait held the next task."""
+    """The meaning of a wait in a fork or a join: the stream left, and the one gone on with."""
+    if call not in fans:
+        return {}
+    launches = device.threads.get(int(segments.thread[call]))
+    if launches is None:
+        return {}
+    place = int(np.searchsorted(launches.segment, call))
+    source = int(launches.stream[place - 1]) if place else NONE
+    others = [int(stream) for stream in launches.stream[place:] if stream != source]
+    if source == NONE or not others:
+        return {}
+    time_ns = int(segments.start_ns[call])
+    task, awaited = device.first_after(others[0], time_ns), device.last_before(source, time_ns)
+    possible, binds = device.fits(awaited, task) if NONE not in (task, awaited) else (False, False)
+    return {Candidate(others[0], source, 0): binds} if possible else {}
+
+
+def _candidates(
+    device: _Device, segments: Segments, call: int, launches_next: bool
+) -> dict[Candidate, bool]:
+    """Possible meanings of `call` in order of preference; True where the wait held the next task.
+
+    The stream that waits is the one launched on next; where another wait comes first, that one
+    is for the next launch and this one for the stream launched on before. Streams that only copy
+    come last.
+    """
     thread, time_ns = int(segments.thread[call]), int(segments.start_ns[call])
     before, after = device.neighbours(thread, call, communicating=False)
+    streams = [s for s in ((after, before) if launches_next else (before, after)) if s != NONE]
     found: dict[Candidate, bool] = {}
-    for waiting in dict.fromkeys(s for s in (after, before) if s != NONE):
+    for waiting in sorted(dict.fromkeys(streams), key=lambda s: not device.computes[s]):
         task = device.first_after(waiting, time_ns)
         if task == NONE:
             continue
