@@ -25,7 +25,7 @@ def print_report(report: RenderableType) -> None:
 
     console = Console(highlight=False, markup=False, emoji=False)
     with console.capture() as captured:
-        console.print(report)
+        console.print(report, crop=False)
     _write("".join(line.rstrip() + "\n" for line in captured.get().splitlines()))
 
 

@@ -297,8 +297,8 @@ def _quantity_cells(quantity: Quantity) -> list[Text]:
 
 
 def _files(files: Sequence[Path]) -> Text:
-    text = Text("Timelines, measured beside replayed, for https://ui.perfetto.dev\n", "bold")
+    # never broken: a path is copied
+    text = Text("Timelines, measured beside replayed, for https://ui.perfetto.dev", no_wrap=True, overflow="ignore")
     for path in files:
-        text.append(f"{plain(str(path))}\n", "not bold")
-    text.rstrip()
+        text.append(f"\n{plain(str(path))}")
     return text
