@@ -1,7 +1,7 @@
 """lumos: performance model of large-scale LLM training, from real PyTorch traces.
 
-    traces = lumos.load("traces/")      # files, folders or globs of one job
-    traces.replay("ProfilerStep#10")    # measured, replayed, error
+traces = lumos.load("traces/")      # files, folders or globs of one job
+traces.replay("ProfilerStep#10")    # measured, replayed, error
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _FROM_API = frozenset({"JobTraces", "StepRun", "load"})
 def __getattr__(name: str) -> Any:
     """What needs numpy and numba is loaded when it is first used."""
     if name in _FROM_API:
-        from lumos import api  # noqa: PLC0415
+        from lumos import api
 
         return getattr(api, name)
     raise AttributeError(f"module 'lumos' has no attribute {name!r}")

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lumos import predict
 from lumos.analysis.prediction import StepPrediction
@@ -146,7 +146,7 @@ class StepRun:
         `unexplained_ms` is the recorded delay that no rule explains. Times count from the step's
         begin.
         """
-        import polars  # noqa: PLC0415
+        import polars
 
         return polars.concat(list(_frames(self.run)))
 
@@ -180,10 +180,10 @@ class StepRun:
 def parse_rules(words: Collection[Rule | str]) -> tuple[Rule, ...]:
     """Rules by their names, each once; UsageError for one that cannot be dropped."""
     by_word = {rule.word: rule for rule in DROPPABLE}
-    found = {}
+    found: dict[Rule, None] = {}
     for word in words:
         rule = word if isinstance(word, Rule) else by_word.get(word)
-        if rule not in DROPPABLE:
+        if rule is None or rule not in DROPPABLE:
             raise UsageError(f"no rule {word!r} can be dropped; the rules are {', '.join(by_word)}")
         found[rule] = None
     return tuple(found)
@@ -209,15 +209,19 @@ def _write(path: Path, run: predict.Replay) -> None:
         raise UsageError(f"{path}: cannot be written ({reason}); give another place") from error
 
 
-def _frames(run: predict.Replay) -> Iterator[Any]:
-    import polars  # noqa: PLC0415
+def _frames(run: predict.Replay) -> Iterator[polars.DataFrame]:
+    import polars
 
-    from lumos.graph.job import TaskKind  # noqa: PLC0415
+    from lumos.graph.job import TaskKind
 
     kinds = polars.Series([kind.name.lower() for kind in TaskKind])
     for place, rank in enumerate(run.job.placement.ranks):
         program = run.job.programs[run.job.placement.role[place]]
-        rows, measured, replayed = program.rows, run.measured.ranks[place], run.replayed.ranks[place]
+        rows, measured, replayed = (
+            program.rows,
+            run.measured.ranks[place],
+            run.replayed.ranks[place],
+        )
         names = polars.Series(program.names)
         labels = polars.Series([processor.label for processor in program.processors])
         yield polars.DataFrame(

@@ -28,7 +28,15 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 def event(name: str, start_us: float, duration_us: float, **more: Any) -> dict[str, Any]:
     """An operator of the main thread; other things by keyword."""
-    usual = {"ph": "X", "cat": "cpu_op", "name": name, "pid": 1, "tid": 1, "ts": start_us, "dur": duration_us}
+    usual = {
+        "ph": "X",
+        "cat": "cpu_op",
+        "name": name,
+        "pid": 1,
+        "tid": 1,
+        "ts": start_us,
+        "dur": duration_us,
+    }
     return {**usual, **more}
 
 

@@ -57,7 +57,9 @@ def check(cli: Cli, verb: str, *arguments: Any) -> dict[str, Any]:
 
 def sources() -> list[Any]:
     bundled = [pytest.param(RECORDINGS / name, id=name) for name in BUNDLED]
-    skip = pytest.mark.skipif(not DATA.is_dir(), reason=f"{DATA} is absent: no real GPU traces here")
+    skip = pytest.mark.skipif(
+        not DATA.is_dir(), reason=f"{DATA} is absent: no real GPU traces here"
+    )
     return bundled + [pytest.param(DATA / name, id=name, marks=skip) for name in TRACES]
 
 
@@ -66,7 +68,9 @@ def test_documents_keep_to_their_schemas(cli: Cli, path: Path) -> None:
     inspected = check(cli, "inspect", path)
     replayed = check(cli, "replay", path)
     assert inspected["job"]["ranks"] == replayed["job"]["ranks"]
-    assert [s["step"] for s in inspected["ranks"][0]["steps"]] == [s["step"] for s in replayed["steps"]]
+    assert [s["step"] for s in inspected["ranks"][0]["steps"]] == [
+        s["step"] for s in replayed["steps"]
+    ]
 
 
 @pytest.mark.parametrize("path", sources()[:1] + sources()[4:6])
@@ -96,7 +100,9 @@ def test_every_property_of_the_schemas_is_described() -> None:
     def walk(schema: Any, place: str) -> None:
         if isinstance(schema, dict):
             for name, inner in schema.get("properties", {}).items():
-                told = "description" in inner or "const" in inner or "enum" in inner or "$ref" in inner
+                told = (
+                    "description" in inner or "const" in inner or "enum" in inner or "$ref" in inner
+                )
                 assert told, f"{place}/{name}"
             for key, inner in schema.items():
                 walk(inner, f"{place}/{key}")

@@ -14,11 +14,10 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from lumos.analysis.grade import Shortfall
+from lumos.analysis.grade import Shortfall, grade, shortfalls
+from lumos.analysis.inspection import inspect
 from lumos.analysis.prediction import Quantity, StepPrediction
 from lumos.build import build
-from lumos.analysis.grade import grade, shortfalls
-from lumos.analysis.inspection import inspect
 from lumos.graph.finding import Finding
 from lumos.graph.job import Placement
 from lumos.ingest.read import read
@@ -66,7 +65,9 @@ PREDICTIONS = [
     for number in range(1, 4)
 ]  # fmt: skip
 FINDINGS = [
-    Finding("cut-off", "warning", "the file ends in the middle", 12 * MS, "let the profiler finish"),
+    Finding(
+        "cut-off", "warning", "the file ends in the middle", 12 * MS, "let the profiler finish"
+    ),
     Finding("one-rank", "info", "a longer message that says at some length what was found " * 2),
 ]
 
@@ -102,14 +103,18 @@ def test_documents_are_as_committed() -> None:
     traces = read(RECORDINGS / "gpt-pp2")
     found = inspect(traces, build(traces)[0])
     lacks = shortfalls(found)
-    compare("inspect-gpt-pp2.json", encode(_rounded(inspect_document(found, grade(lacks), lacks))) + "\n")
+    compare(
+        "inspect-gpt-pp2.json",
+        encode(_rounded(inspect_document(found, grade(lacks), lacks))) + "\n",
+    )
 
 
 def _rounded(value: Any) -> Any:
     """Times to the us, files by their names: the same on every machine."""
     if isinstance(value, dict):
         return {
-            key: Path(inner).name if key == "file" else _rounded(inner) for key, inner in value.items()
+            key: Path(inner).name if key == "file" else _rounded(inner)
+            for key, inner in value.items()
         }
     if isinstance(value, list):
         return [_rounded(inner) for inner in value]
@@ -152,6 +157,12 @@ def test_long_jobs_are_shortened_and_what_is_left_out_is_counted() -> None:
     assert "456 more ranks" in text
     assert "60 more, all with --json" in text
     assert any(line.startswith("s99 ") for line in lines), "the worst stay"
+
+
+def test_a_step_without_tasks_has_a_line_and_no_figures() -> None:
+    text = text_of(replay_report(PLACEMENT, [step_replay("empty", 0, 0, [])], [], []), 80)
+    assert "empty" in text
+    assert "critical path" not in text
 
 
 def test_ranks_are_written_as_ranges() -> None:

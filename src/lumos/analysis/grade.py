@@ -1,9 +1,9 @@
 """The grade of a capture: what it lacks, what that costs, what to change at the next one.
 
-    A   everything that a replay needs was told by the profiler
-    B   something is inferred, or cannot be answered
-    C   figures depend on guesses, or parts are missing
-    D   cannot be replayed
+A   everything that a replay needs was told by the profiler
+B   something is inferred, or cannot be answered
+C   figures depend on guesses, or parts are missing
+D   cannot be replayed
 """
 
 from __future__ import annotations
@@ -154,7 +154,9 @@ def _collective_metadata(inspection: Inspection) -> Iterator[Shortfall]:
 def _shapes(inspection: Inspection) -> Iterator[Shortfall]:
     blank = [rank for rank in inspection.ranks if rank.profiler.shapes is False]
     if blank:
-        message = f"{_which(blank, inspection)} operators without shapes: work cannot be priced anew"
+        message = (
+            f"{_which(blank, inspection)} operators without shapes: work cannot be priced anew"
+        )
         yield Shortfall("no-shapes", "B", message, "profile with record_shapes=True")
 
 

@@ -19,7 +19,14 @@ from lumos.build.threads import segment_threads
 from lumos.build.waits import Evidence, resolve_waits
 from lumos.graph.finding import Finding
 from lumos.graph.job import NONE, Job
-from lumos.graph.trace import DEVICE_KINDS, MISSING, Argument, EventKind, ProcessGroup, Trace
+from lumos.graph.trace import (
+    DEVICE_KINDS,
+    MISSING,
+    Argument,
+    EventKind,
+    ProcessGroup,
+    Trace,
+)
 
 REPAIRS = ("malformed", "no time")
 """Reasons under which `Trace.skipped` counts events that should have been rows."""
@@ -204,7 +211,9 @@ def _understood(trace: Trace) -> tuple[Steps, dict[str, int]]:
         trace, segments, tasks, classes, communicates, steps.step_at(segments.start_ns)
     )
     count = Counter(wait.evidence for wait in found)
-    return steps, {evidence.name.lower(): count[evidence] for evidence in Evidence if count[evidence]}
+    return steps, {
+        evidence.name.lower(): count[evidence] for evidence in Evidence if count[evidence]
+    }
 
 
 def _covered_ns(trace: Trace, rows: NDArray[np.intp]) -> int:

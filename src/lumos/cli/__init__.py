@@ -17,7 +17,7 @@ def main() -> NoReturn:
         if hasattr(stream, "reconfigure"):  # a name that the terminal cannot show is no error
             stream.reconfigure(errors="backslashreplace")
     try:
-        from lumos.cli.commands import lumos  # noqa: PLC0415 - inside: Ctrl-C while loading, too
+        from lumos.cli.commands import lumos
 
         lumos().main(prog_name="lumos")
     except LumosError as error:
@@ -42,9 +42,9 @@ def main() -> NoReturn:
 
 def _say(message: str) -> None:
     """One line on stderr; names in it come from files and cannot steer the terminal."""
-    from lumos.report.plain import plain  # noqa: PLC0415
+    from lumos.report.plain import plain
 
     try:
         print(f"lumos: {plain(message)}", file=sys.stderr)
     except BrokenPipeError:
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")

@@ -22,7 +22,9 @@ class Verb(NamedTuple):
 
 COMMANDS = (
     Verb("replay", "lumos.cli.replay:replay", "Replay recorded steps and say how far off that is."),
-    Verb("inspect", "lumos.cli.inspect:inspect", "Say what is in the traces and grade the capture."),
+    Verb(
+        "inspect", "lumos.cli.inspect:inspect", "Say what is in the traces and grade the capture."
+    ),
 )
 
 
@@ -47,7 +49,9 @@ class _Verbs(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] not in self.list_commands(ctx) and not args[0].startswith("-"):
-            ctx.fail(f"no verb is called {args[0]!r}; the verbs are {', '.join(self.list_commands(ctx))}")
+            ctx.fail(
+                f"no verb is called {args[0]!r}; the verbs are {', '.join(self.list_commands(ctx))}"
+            )
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
@@ -60,23 +64,21 @@ class _Verbs(TyperGroup):
 
 def lumos() -> Any:
     """The whole command line as one command."""
-    app = typer.Typer(
-        cls=_Verbs, add_completion=False, rich_markup_mode=None, no_args_is_help=True
-    )
+    app = typer.Typer(cls=_Verbs, add_completion=False, rich_markup_mode=None, no_args_is_help=True)
     app.callback()(_top)
     return get_group(app)
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version  # noqa: PLC0415
+        from importlib.metadata import version
 
         typer.echo(f"lumos {version('lumos')}")
         raise typer.Exit
 
 
 def _top(
-    version: Annotated[  # noqa: ARG001
+    version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:

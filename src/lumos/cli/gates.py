@@ -47,7 +47,9 @@ def parse_gates(texts: Iterable[str], *, predicting: bool) -> list[Gate]:
                 f"with > or >= and one of {', '.join(FIGURES)}"
             )
         if match[1] == "period_error" and not predicting:
-            raise UsageError(f"--fail-if {text!r} needs --from-step: without it nothing is predicted")
+            raise UsageError(
+                f"--fail-if {text!r} needs --from-step: without it nothing is predicted"
+            )
         gates.append(Gate(text.strip(), match[1], match[2] == ">=", float(match[3])))
     return gates
 
@@ -61,12 +63,17 @@ def check_gates(
         values = list(_values(gate.figure, steps, predictions))
         known = [(abs(v.value_pct), v) for v in values if v.value_pct is not None]
         if missing := len(values) - len(known):
-            notes.append(f"--fail-if {gate.text}: {missing} of {len(values)} values are unknown and were passed over")
+            notes.append(
+                f"--fail-if {gate.text}: {missing} of {len(values)} values are unknown "
+                "and were passed over"
+            )
         if not known:
             continue
         size, worst = max(known, key=lambda pair: pair[0])
         if gate.holds(size):
-            tripped.append(f"--fail-if {gate.text}: {gate.figure} of {worst.where} is {worst.value_pct:+.4g} %")
+            tripped.append(
+                f"--fail-if {gate.text}: {gate.figure} of {worst.where} is {worst.value_pct:+.4g} %"
+            )
     if tripped:
         raise GateTripped("; ".join([*tripped, *notes]))
     return notes

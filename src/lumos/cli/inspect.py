@@ -12,7 +12,8 @@ from lumos.errors import UnusableInputError
 
 def inspect(
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATH...", help="Traces of one job: files, folders, globs.")
+        list[str],
+        typer.Argument(metavar="PATH...", help="Traces of one job: files, folders, globs."),
     ],
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     no_cache: Annotated[
@@ -24,9 +25,9 @@ def inspect(
     For each rank: events, threads, streams, steps, communication, what the profiler recorded; for
     the job: its ranks and process groups, and what to change at the next capture.
     """
-    from lumos.analysis import grade, inspection  # noqa: PLC0415
-    from lumos.build import build  # noqa: PLC0415
-    from lumos.ingest.read import read  # noqa: PLC0415
+    from lumos.analysis import grade, inspection
+    from lumos.build import build
+    from lumos.ingest.read import read
 
     with progress() as doing:
         doing("reading traces")
@@ -43,10 +44,10 @@ def inspect(
         found = inspection.inspect(traces, job, problem)
     lacks = grade.shortfalls(found)
     if json:
-        from lumos.report.document import inspect_document  # noqa: PLC0415
+        from lumos.report.document import inspect_document
 
         print_json(inspect_document(found, grade.grade(lacks), lacks))
     else:
-        from lumos.report.inspection import inspect_report  # noqa: PLC0415
+        from lumos.report.inspection import inspect_report
 
         print_report(inspect_report(found, grade.grade(lacks), lacks))

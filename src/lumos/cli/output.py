@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 def print_json(document: Mapping[str, Any]) -> None:
     """The one object of `--json`."""
-    from lumos.report.document import encode  # noqa: PLC0415
+    from lumos.report.document import encode
 
     _write(encode(document) + "\n")
 
 
 def print_report(report: RenderableType) -> None:
     """A report as text, in colour where stdout is a terminal."""
-    from rich.console import Console  # noqa: PLC0415
+    from rich.console import Console
 
     console = Console(highlight=False, markup=False, emoji=False)
     with console.capture() as captured:
@@ -31,7 +31,7 @@ def print_report(report: RenderableType) -> None:
 
 def say(line: str) -> None:
     """One line for the person at the terminal, on stderr."""
-    from lumos.report.plain import plain  # noqa: PLC0415
+    from lumos.report.plain import plain
 
     print(f"lumos: {plain(line)}", file=sys.stderr)
 
@@ -58,10 +58,10 @@ def progress() -> Iterator[Progress]:
     if not sys.stderr.isatty():
         yield lambda doing: None
         return
-    from rich.console import Console  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.console import Console
+    from rich.text import Text
 
-    from lumos.report.plain import plain  # noqa: PLC0415
+    from lumos.report.plain import plain
 
     with Console(stderr=True).status(Text("starting")) as status:
         yield lambda doing: status.update(Text(plain(doing)))

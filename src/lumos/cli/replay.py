@@ -21,7 +21,8 @@ RULES_HELP = (
 
 def replay(
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATH...", help="Traces of one job: files, folders, globs.")
+        list[str],
+        typer.Argument(metavar="PATH...", help="Traces of one job: files, folders, globs."),
     ],
     step: Annotated[
         list[str] | None,
@@ -41,7 +42,9 @@ def replay(
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", metavar="DIR", help="Write timelines for ui.perfetto.dev, measured beside replayed."
+            "-o",
+            metavar="DIR",
+            help="Write timelines for ui.perfetto.dev, measured beside replayed.",
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
@@ -64,11 +67,11 @@ def replay(
     """
     if whole and step:
         raise UsageError("--whole replays all steps in one run; give it without --step")
-    from lumos import predict  # noqa: PLC0415
-    from lumos.api import parse_rules, write_timeline  # noqa: PLC0415
-    from lumos.cli.gates import check_gates, parse_gates  # noqa: PLC0415
-    from lumos.ingest.read import read  # noqa: PLC0415
-    from lumos.report import document  # noqa: PLC0415
+    from lumos import predict
+    from lumos.api import parse_rules, write_timeline
+    from lumos.cli.gates import check_gates, parse_gates
+    from lumos.ingest.read import read
+    from lumos.report import document
 
     gates = parse_gates(fail_if or (), predicting=bool(from_step))
     dropped = parse_rules(drop or ())
@@ -78,8 +81,10 @@ def replay(
         traces = read(paths, cache=not no_cache)
         doing(f"building the job of {len(traces)} ranks")
         recording = predict.record(traces)
-        names = ["whole"] if whole else list(dict.fromkeys(_steps(recording, step)))
-        sources = list(dict.fromkeys(_steps(recording, from_step or ())))
+        names = _steps(recording, step) if step else list(recording.steps)
+        sources = _steps(recording, from_step or [])
+        if whole:
+            names = ["whole"]
         replays = []
         for number, name in enumerate(names):
             doing(f"replaying {name} ({number + 1} of {len(names)})")
@@ -102,7 +107,7 @@ def replay(
             )
         )
     else:
-        from lumos.report.terminal import replay_report  # noqa: PLC0415
+        from lumos.report.terminal import replay_report
 
         print_report(
             replay_report(
@@ -118,10 +123,8 @@ def replay(
         say(note)
 
 
-def _steps(recording: Recording, wanted: list[str] | None) -> list[str]:
-    """Full names of the wanted steps, all without any."""
-    from lumos.predict import block_of  # noqa: PLC0415
+def _steps(recording: Recording, wanted: list[str]) -> list[str]:
+    """Full names of the wanted steps, each once."""
+    from lumos.predict import block_of
 
-    if wanted is None:
-        return list(recording.steps)
-    return [recording.steps[block_of(recording, name)] for name in wanted]
+    return list(dict.fromkeys(recording.steps[block_of(recording, name)] for name in wanted))

@@ -1,4 +1,4 @@
-"""Records as plain dictionaries: the documents that `--json` prints, in milliseconds and percent."""
+"""Records as plain dictionaries: what `--json` prints, in milliseconds and percent."""
 
 from __future__ import annotations
 

@@ -92,7 +92,8 @@ def _grade(grade: str, shortfalls: Sequence[Shortfall]) -> Table:
     found.add_column(no_wrap=True)
     found.add_column(ratio=1)
     found.add_row(
-        Text("Grade", "bold"), Text.assemble((grade, _GRADE_STYLE[grade]), f": {_GRADE_MEANING[grade]}")
+        Text("Grade", "bold"),
+        Text.assemble((grade, _GRADE_STYLE[grade]), f": {_GRADE_MEANING[grade]}"),
     )
     for one in shortfalls:
         text = Text(plain(one.message))
@@ -196,7 +197,10 @@ def _streams(ranks: Sequence[RankInspection]) -> Table:
     for stream in shown:
         label = f"device {stream.device}, {stream.stream}" if several else str(stream.stream)
         found.add_row(
-            label, f"{stream.tasks:,}", time_text(stream.busy_ns), _share(stream.busy_ns, first.span_ns)
+            label,
+            f"{stream.tasks:,}",
+            time_text(stream.busy_ns),
+            _share(stream.busy_ns, first.span_ns),
         )
     return found
 
@@ -230,7 +234,8 @@ def _collectives(ranks: Sequence[RankInspection]) -> Table:
             unsized[key] += one.without_bytes
             busy[key] += one.busy_ns
     found = table(
-        "Communication of all ranks", note="ms include waiting for others. Sizes: the larger of input and output."
+        "Communication of all ranks",
+        note="ms include waiting for others. Sizes: the larger of input and output.",
     )
     _columns(found, "kind", "group", "tasks", "MB", "without size", "ms", left=2)
     for key, _ in busy.most_common(MOST_LINES):
@@ -272,7 +277,11 @@ def _profiler(ranks: Sequence[RankInspection]) -> Table:
         values = {getattr(rank.profiler, name) for rank in ranks} - {None}
         if not values:
             continue
-        text = Text("on some ranks", "yellow") if len(values) > 1 else Text("yes" if values.pop() else "no")
+        text = (
+            Text("on some ranks", "yellow")
+            if len(values) > 1
+            else Text("yes" if values.pop() else "no")
+        )
         found.add_row(words, text)
     if graphs := sum(rank.graph_launches for rank in ranks):
         found.add_row("launches of CUDA graphs", f"{graphs:,}")

@@ -43,9 +43,13 @@ def replay_report(
     parts: list[RenderableType] = [_headline(placement, len(steps))]
     if dropped:
         words = ", ".join(word.replace("_", " ") for word in dropped)
-        parts.append(Text(f"An ablation: without {words}, all else as fitted with every rule.", "yellow"))
+        parts.append(
+            Text(f"An ablation: without {words}, all else as fitted with every rule.", "yellow")
+        )
     if steps:
-        parts += [_errors(steps), _where_time_goes(steps), _critical_path(steps)]
+        parts.append(_errors(steps))
+    if filled := [step for step in steps if step.ranks]:
+        parts += [_where_time_goes(filled), _critical_path(filled)]
     if predictions:
         parts.append(_predictions(predictions))
     if findings:
@@ -102,7 +106,11 @@ def percent_text(value_pct: float | None, *, signed: bool = False, graded: bool 
 def findings_table(findings: Sequence[Finding]) -> Table:
     """Findings with the time they touch and what to change."""
     found = Table(
-        title=Text("Findings", "bold"), title_justify="left", box=None, pad_edge=False, show_header=False
+        title=Text("Findings", "bold"),
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        show_header=False,
     )
     found.add_column(no_wrap=True)
     found.add_column(ratio=1)
@@ -143,7 +151,11 @@ def _headline(placement: Placement, steps: int) -> Text:
 
 def _errors(steps: Sequence[StepReplay]) -> Table:
     shown = _worst(steps)
-    note = f"{len(steps) - len(shown)} more steps, replayed closer, with --json. " if len(shown) < len(steps) else ""
+    note = (
+        f"{len(steps) - len(shown)} more steps, replayed closer, with --json. "
+        if len(shown) < len(steps)
+        else ""
+    )
     most = _ranks_shown(shown)
     hidden = sum(max(len(step.ranks) - most, 0) for step in shown)
     if hidden:
@@ -155,7 +167,16 @@ def _errors(steps: Sequence[StepReplay]) -> Table:
     )
     found = table("Replay by rules alone, against the measured run", note=note, gap=1)
     found.add_column("step")
-    for head in ("measured\nms", "replayed\nms", "error\n%", "+delays\n%", "starts\nms", "idle\n%", "unexpl.\nms", "frozen\nms"):
+    for head in (
+        "measured\nms",
+        "replayed\nms",
+        "error\n%",
+        "+delays\n%",
+        "starts\nms",
+        "idle\n%",
+        "unexpl.\nms",
+        "frozen\nms",
+    ):
         found.add_column(head, justify="right", no_wrap=True)
     for step in shown:
         one = step.ranks[0] if len(step.ranks) == 1 else None
@@ -235,7 +256,9 @@ def _critical_path(steps: Sequence[StepReplay]) -> Table:
         last = max(step.ranks, key=lambda rank: rank.replayed_ns)
         totals.update(last.critical_path_ns)
     whole = sum(totals.values()) or 1
-    found = table(f"What the end waits for: the replayed critical path, {_mean_of(steps, ranks=False)}")
+    found = table(
+        f"What the end waits for: the replayed critical path, {_mean_of(steps, ranks=False)}"
+    )
     for head in ("rule", "ms", "%"):
         found.add_column(head, justify="left" if head == "rule" else "right", no_wrap=True)
     found.add_column("", min_width=12, max_width=40, ratio=1)
@@ -243,7 +266,9 @@ def _critical_path(steps: Sequence[StepReplay]) -> Table:
         share = 100 * time_ns / whole
         if share < _LEAST_SHARE:
             continue
-        found.add_row(rule.replace("_", " "), time_text(time_ns / len(steps)), f"{share:.1f}", _bar(share))
+        found.add_row(
+            rule.replace("_", " "), time_text(time_ns / len(steps)), f"{share:.1f}", _bar(share)
+        )
     return found
 
 
@@ -252,7 +277,8 @@ def _bar(share_pct: float) -> ProgressBar:
 
 
 def _mean(breakdowns: Sequence[Breakdown], part: str) -> float:
-    return sum(getattr(one, part) for one in breakdowns) / max(len(breakdowns), 1)
+    total = sum(int(getattr(one, part)) for one in breakdowns)
+    return total / max(len(breakdowns), 1)
 
 
 def _mean_of(steps: Sequence[StepReplay], *, ranks: bool = True) -> str:
@@ -298,7 +324,11 @@ def _quantity_cells(quantity: Quantity) -> list[Text]:
 
 def _files(files: Sequence[Path]) -> Text:
     # never broken: a path is copied
-    text = Text("Timelines, measured beside replayed, for https://ui.perfetto.dev", no_wrap=True, overflow="ignore")
+    text = Text(
+        "Timelines, measured beside replayed, for https://ui.perfetto.dev",
+        no_wrap=True,
+        overflow="ignore",
+    )
     for path in files:
         text.append(f"\n{plain(str(path))}")
     return text
