@@ -48,6 +48,9 @@ def find_host_spans(trace: Trace, segments: Segments) -> HostSpans:
     is_span = np.array([text.startswith("gloo:") for text in trace.strings], bool)
     rows = np.flatnonzero((trace.kind == EventKind.ANNOTATION) & is_span[trace.name])
     rows = rows[np.argsort(trace.start_ns[rows], kind="stable")]
+    if not len(rows):
+        none = np.empty(0, np.int64)
+        return HostSpans(none, none, none, ())
     labels: dict[str, int] = {}
     stream = []
     for row in rows:
@@ -102,8 +105,10 @@ class HostWait:
 
 def find_host_waits(trace: Trace, segments: Segments, spans: HostSpans) -> list[HostWait]:
     """Pauses of issuing threads, between or inside operators, that end just after a span's end."""
-    found = []
+    found: list[HostWait] = []
     issued = np.flatnonzero(spans.segment != NONE)
+    if not len(issued):
+        return found
     end_ns = (trace.start_ns + trace.duration_ns)[spans.event]
     is_call = (segments.event != NONE) & (trace.kind[segments.event] == EventKind.CALL)
     for thread in np.unique(segments.thread[spans.segment[issued]]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,7 +73,7 @@ class _Slots:
         return self.numbers.setdefault(key, len(self.numbers))
 
 
-Columns = dict[str, NDArray[np.int64]]
+Columns = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def host_pieces(
     _split_slow_launches(segments, tasks, column, extra)
     _cut_gaps(steps, column, extra)
     joined = {
-        name: np.concatenate([values, np.array(getattr(extra, name), np.int64)])
+        name: np.concatenate([values, np.array(getattr(extra, name), values.dtype)])
         for name, values in column.items()
     }
     order = np.lexsort((joined["order"], joined["start_ns"]))
@@ -129,11 +130,11 @@ def _plain(
     kind[segments.event == NONE] = TaskKind.GAP
     kind[classes != CallClass.NOT_A_CALL] = TaskKind.CALL
     kind[tasks.segment[tasks.segment != NONE]] = TaskKind.LAUNCH
-    none = np.full(count, NONE, np.int64)
+    none = np.full(count, NONE, np.int32)
     return {
-        "kind": kind,
+        "kind": kind.astype(np.uint8),
         "event": segments.event.astype(np.int64),
-        "thread": segments.thread.astype(np.int64),
+        "thread": segments.thread,
         "start_ns": segments.start_ns.copy(),
         "end_ns": segments.end_ns.copy(),
         "order": 4 * np.arange(count, dtype=np.int64) + 2,
@@ -141,7 +142,7 @@ def _plain(
         "stream": none,
         "signal": none.copy(),
         "awaits": none.copy(),
-        "distance": np.zeros(count, np.int64),
+        "distance": np.zeros(count, np.int32),
     }
 
 
@@ -344,7 +345,11 @@ def _split_slow_launches(
 def _cut_gaps(steps: Steps, column: Columns, extra: Pieces) -> None:
     """A pause across the border of two steps belongs to both."""
     borders = np.append(steps.begin_ns, steps.end_ns[-1:])
-    for row in np.flatnonzero((column["kind"] == TaskKind.GAP) & (column["awaits"] == NONE)):
+    next_border = np.append(borders, np.iinfo(np.int64).max)[
+        np.searchsorted(borders, column["start_ns"], side="right")
+    ]
+    across = (column["kind"] == TaskKind.GAP) & (column["awaits"] == NONE)
+    for row in np.flatnonzero(across & (next_border < column["end_ns"])):
         begin, end = int(column["start_ns"][row]), int(column["end_ns"][row])
         inside = borders[(borders > begin) & (borders < end)]
         if not len(inside):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lumos.build.calls import CallClass
 from lumos.build.device import DeviceTasks
-from lumos.build.threads import Segments
+from lumos.build.threads import Segments, call_segments
 from lumos.graph.job import NONE, WHOLE_DEVICE
 from lumos.graph.trace import Argument, EventKind, Trace
 from lumos.units import NS_PER_US
@@ -118,11 +118,7 @@ def _explicit_streams(
         return {}
     wait_on = trace.argument_column(Argument.WAIT_ON_STREAM)
     record_of = trace.argument_column(Argument.WAIT_ON_RECORD_CORRELATION)
-    call_of = {
-        int(trace.correlation[event]): place
-        for place, event in enumerate(segments.event)
-        if event != NONE and trace.kind[event] == EventKind.CALL
-    }
+    call_of = call_segments(trace, segments)
     number = {stream: index for index, (_, stream) in enumerate(tasks.streams)}
     found = {}
     for row in rows:

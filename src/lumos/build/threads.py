@@ -34,6 +34,15 @@ class Segments:
         return len(self.event)
 
 
+def call_segments(trace: Trace, segments: Segments) -> dict[int, int]:
+    """The segment of each call, by its correlation."""
+    own = np.flatnonzero(segments.event != NONE)
+    calls = own[trace.kind[segments.event[own]] == EventKind.CALL]
+    return dict(
+        zip(trace.correlation[segments.event[calls]].tolist(), calls.tolist(), strict=True)
+    )
+
+
 def host_threads(trace: Trace) -> tuple[NDArray[np.int64], NDArray[np.int32], list[tuple[str, str]]]:
     """Rows of operators and calls in nesting order by thread, the thread of each, thread labels.
 

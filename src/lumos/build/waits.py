@@ -12,8 +12,8 @@ program (what this thread had launched where), times decide between them:
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 import numpy as np
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from lumos.build.calls import CallClass
 from lumos.build.device import DeviceTasks
 from lumos.build.fans import Fan, find_fans
-from lumos.build.threads import Segments
+from lumos.build.threads import Segments, call_segments
 from lumos.graph.job import NONE
 from lumos.graph.trace import MISSING, Argument, EventKind, Trace
 from lumos.units import NS_PER_US
@@ -184,11 +184,9 @@ def _explicit(
     wait_on = trace.argument_column(Argument.WAIT_ON_STREAM)
     record_of = trace.argument_column(Argument.WAIT_ON_RECORD_CORRELATION)
     rows = np.flatnonzero((trace.kind == EventKind.SYNC) & (wait_on >= 0) & (record_of >= 0))
-    segment_of_correlation = {
-        int(trace.correlation[event]): place
-        for place, event in enumerate(segments.event)
-        if event != NONE and trace.kind[event] == EventKind.CALL
-    }
+    if not len(rows):
+        return {}
+    segment_of_correlation = call_segments(trace, segments)
     number = {stream: index for index, (_, stream) in enumerate(tasks.streams)}
     known = set(calls.tolist())
     found = {}
@@ -209,12 +207,12 @@ def _communication_operators(trace: Trace, segments: Segments) -> NDArray[np.int
     )
     rows = np.flatnonzero((trace.kind == EventKind.OPERATOR) & is_operator[trace.name])
     around = np.full(len(segments), NONE, np.int64)
-    label = {}
-    for number, event in enumerate(segments.event):
-        if event != NONE:
-            label.setdefault(
-                (int(trace.process[event]), int(trace.thread[event])), int(segments.thread[number])
-            )
+    threads, first = np.unique(segments.thread[segments.event != NONE], return_index=True)
+    events = segments.event[segments.event != NONE][first]
+    label = {
+        (int(trace.process[event]), int(trace.thread[event])): int(thread)
+        for thread, event in zip(threads, events, strict=True)
+    }
     # outer operators are written first, so the widest one stays where they nest
     order = rows[np.lexsort((-trace.duration_ns[rows], trace.start_ns[rows]))]
     bounds = np.searchsorted(segments.thread, np.arange(int(segments.thread.max(initial=0)) + 2))
@@ -297,10 +295,10 @@ def _lone_waits(
         or _candidates(device, segments, call, _launches_between(device, segments, call, following))
         for call, following in zip(calls, [*calls, NONE][1:], strict=True)
     }
-    peers = _same_place(segments, calls, step_of_segment)
+    places = _same_place(segments, options, step_of_segment)
     waits = []
     for call in calls:
-        choice = _choose(options, peers[call], call, step_of_segment)
+        choice = _choose(options[call], places[call])
         if choice is None:
             continue
         candidate, evidence = choice
@@ -378,38 +376,44 @@ def _candidates(
     return found
 
 
-def _same_place(
-    segments: Segments, calls: list[int], step_of_segment: NDArray[np.int32]
-) -> dict[int, list[int]]:
-    """For each call the calls at its place in the other steps, itself included.
+@dataclass
+class _Place:
+    """The waits at one place of the program, one of each step: what they may mean, in how many."""
 
-    Places are compared thread by thread and only between steps with equally many such calls.
+    steps: int = 0
+    possible: Counter[Candidate] = field(default_factory=Counter)
+    binding: Counter[Candidate] = field(default_factory=Counter)
+
+
+def _same_place(
+    segments: Segments,
+    options: dict[int, dict[Candidate, bool]],
+    step_of_segment: NDArray[np.int32],
+) -> dict[int, _Place]:
+    """For each call its place: thread, and number among the waits of its step.
+
+    Steps are compared only where they have equally many such calls.
     """
     by_step: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for call in calls:
+    for call in options:
         by_step[int(step_of_segment[call]), int(segments.thread[call])].append(call)
-    groups: dict[tuple[int, int, int], list[int]] = defaultdict(list)
-    key_of = {}
+    places: dict[tuple[int, int, int], _Place] = defaultdict(_Place)
+    place_of = {}
     for (_, thread), members in by_step.items():
-        for place, call in enumerate(members):
-            key_of[call] = (thread, len(members), place)
-            groups[key_of[call]].append(call)
-    return {call: groups[key] for call, key in key_of.items()}
+        for number, call in enumerate(members):
+            place = place_of[call] = places[thread, len(members), number]
+            place.steps += 1
+            place.possible.update(options[call].keys())
+            place.binding.update(c for c, binds in options[call].items() if binds)
+    return place_of
 
 
-def _choose(
-    options: dict[int, dict[Candidate, bool]],
-    peers: list[int],
-    call: int,
-    step_of_segment: NDArray[np.int32],
-) -> tuple[Candidate, Evidence] | None:
+def _choose(mine: dict[Candidate, bool], place: _Place) -> tuple[Candidate, Evidence] | None:
     """The meaning that binds in most other steps and is impossible in none."""
-    mine = options[call]
-    others = [peer for peer in peers if step_of_segment[peer] != step_of_segment[call]]
-    possible = [c for c in mine if all(c in options[peer] for peer in others)] or list(mine)
+    possible = [c for c in mine if place.possible[c] == place.steps] or list(mine)
     if not possible:
         return None
-    votes = {c: sum(options[peer].get(c, False) for peer in others) for c in possible}
+    votes = {c: place.binding[c] - mine[c] for c in possible}  # those of the other steps
     best = max(votes.values())
     if best > 0:
         return next(c for c in possible if votes[c] == best), Evidence.TIMES

@@ -18,8 +18,9 @@ from lumos.fit.back_pressure import back_pressure_depth
 from lumos.fit.readiness import (
     NEVER,
     holding_record,
+    latest_ready,
     measured_times,
-    ready_by_rule,
+    ready_by,
     ready_for_contention,
 )
 from lumos.graph.execution import ExecutionGraph, Rule
@@ -33,6 +34,9 @@ CLEAR_NS = 3 * NS_PER_US
 """By how much one rule must come last to have decided alone."""
 LONGEST_LAG_NS = 25 * NS_PER_US
 """A longer delay is no lag: something else held the task."""
+FITTED_RULES = (Rule.LAUNCH, Rule.STREAM_ORDER, Rule.EVENT_WAIT, Rule.SYNCHRONIZE)
+Ready = dict[Rule, NDArray[np.int64]]
+"""When each rule let each task start, by the measured times of what it waited for [ns]."""
 UNEXPLAINED_NS = 10 * NS_PER_US
 """Later starts than this count as unexplained."""
 
@@ -46,7 +50,7 @@ def fit(job: Job, measured: Timeline) -> Job:
     job = replace(job, lags=replace(job.lags, back_pressure_depth=back_pressure_depth(job, measured)))
     graph = lower(job)
     start, end = measured_times(graph, measured)
-    ready = ready_by_rule(graph, start, end)
+    ready = {rule: ready_by(rule, graph, start, end) for rule in FITTED_RULES}
     lags = Lags(
         launch=_launch_lags(job, graph, start, end, ready),
         stream_order=_stream_lags(job, graph, start, end, ready),
@@ -56,7 +60,6 @@ def fit(job: Job, measured: Timeline) -> Job:
     job, sync_lags = _own_times(job, graph, start, end, ready)
     job = _transfer_times(job, graph, start, end)
     job = replace(job, lags=replace(lags, synchronize=sync_lags))
-    job = _without_uneven_kernels(job, measured)
     return _with_delays(job, measured)
 
 
@@ -94,7 +97,7 @@ def _launch_lags(
     graph: ExecutionGraph,
     start: NDArray[np.int64],
     end: NDArray[np.int64],
-    ready: NDArray[np.int64],
+    ready: Ready,
 ) -> dict[str, int]:
     """Begin of the call to begin of its task, where the stream was idle when the call ended."""
     samples: dict[str, list[int]] = defaultdict(list)
@@ -102,7 +105,7 @@ def _launch_lags(
         rows = program.rows
         device = np.flatnonzero(rows.launch != NONE)
         call = own.start + rows.launch[device]
-        other = np.maximum(ready[Rule.STREAM_ORDER, own], ready[Rule.EVENT_WAIT, own])[device]
+        other = np.maximum(ready[Rule.STREAM_ORDER][own], ready[Rule.EVENT_WAIT][own])[device]
         lag = start[own][device] - start[call]
         alone = (other <= end[call] - CLEAR_NS) & (lag <= LONGEST_LAG_NS + end[call] - start[call])
         alone &= lag > -CLEAR_NS
@@ -115,14 +118,14 @@ def _stream_lags(
     graph: ExecutionGraph,
     start: NDArray[np.int64],
     end: NDArray[np.int64],
-    ready: NDArray[np.int64],
+    ready: Ready,
 ) -> dict[str, int]:
     """End of a task to begin of the next on its stream, where that one had been launched long before."""
     samples: dict[str, list[int]] = defaultdict(list)
     for program, own in _per_program(job, graph):
         rows = program.rows
         device = np.flatnonzero(rows.launch != NONE)
-        previous = ready[Rule.STREAM_ORDER, own][device]
+        previous = ready[Rule.STREAM_ORDER][own][device]
         lag = start[own][device] - previous
         waited = end[own.start + rows.launch[device]] + CLEAR_NS <= previous
         alone = waited & (previous != NEVER) & (lag <= LONGEST_LAG_NS) & (lag >= -CLEAR_NS)
@@ -136,28 +139,26 @@ def _event_lag(
     graph: ExecutionGraph,
     start: NDArray[np.int64],
     end: NDArray[np.int64],
-    ready: NDArray[np.int64],
+    ready: Ready,
 ) -> int:
     """What an event wait adds: end of the awaited task to begin of the task behind the marker."""
-    markers = np.arange(graph.rows, len(graph))
-    held = ready[Rule.EVENT_WAIT, markers]
-    other = np.maximum(ready[Rule.STREAM_ORDER, markers], ready[Rule.LAUNCH, markers])
-    binding = set(markers[(held != NEVER) & (held > other + CLEAR_NS)].tolist())
-    usual = {kind: lags.stream_order.get(kind, 0) for kind in kind_classes(np.arange(len(TaskKind)))}
-    values = []
+    usual = np.array(
+        [lags.stream_order.get(kind, 0) for kind in kind_classes(np.arange(len(TaskKind)))], np.int64
+    )
+    after = np.repeat(np.arange(len(graph)), np.diff(graph.first))
+    behind_marker = (graph.rule == Rule.STREAM_ORDER) & (graph.before >= graph.rows)
+    task, marker = after[behind_marker], graph.before[behind_marker]
+    marker, task = marker[task < graph.rows], task[task < graph.rows]
+    held = ready[Rule.EVENT_WAIT][marker]
+    other = np.maximum(ready[Rule.STREAM_ORDER][marker], ready[Rule.LAUNCH][marker])
+    values: list[int] = []
     for program, own in _per_program(job, graph):
-        device = np.flatnonzero(program.rows.launch != NONE)
-        for row in device.tolist():
-            task = own.start + row
-            edges = slice(int(graph.first[task]), int(graph.first[task + 1]))
-            fronts = graph.before[edges][graph.rule[edges] == Rule.STREAM_ORDER]
-            if not len(fronts) or int(fronts[0]) not in binding:
-                continue
-            awaited = int(held[int(fronts[0]) - graph.rows])
-            call_end = int(end[own.start + program.rows.launch[row]])
-            lag = int(start[task]) - awaited - usual[TaskKind(program.rows.kind[row]).name]
-            if call_end + CLEAR_NS <= awaited and lag <= LONGEST_LAG_NS:
-                values.append(lag)
+        mine = (task >= own.start) & (task < own.stop)
+        row = task[mine] - own.start
+        lag = start[task[mine]] - held[mine] - usual[program.rows.kind[row]]
+        called = end[own.start + program.rows.launch[row]]
+        alone = (held[mine] > other[mine] + CLEAR_NS) & (called + CLEAR_NS <= held[mine])
+        values += lag[alone & (lag <= LONGEST_LAG_NS)].tolist()
     return _typical(values) if values else 0
 
 
@@ -166,7 +167,7 @@ def _own_times(
     graph: ExecutionGraph,
     start: NDArray[np.int64],
     end: NDArray[np.int64],
-    ready: NDArray[np.int64],
+    ready: Ready,
 ) -> tuple[Job, dict[str, int]]:
     """Synchronising rows without their wait: own time and return lag, one of each a call.
 
@@ -178,7 +179,7 @@ def _own_times(
     found = []
     for program, own in _per_program(job, graph):
         calls = np.flatnonzero(program.rows.kind == TaskKind.SYNCHRONIZE)
-        awaited = ready[Rule.SYNCHRONIZE, own][calls]
+        awaited = ready[Rule.SYNCHRONIZE][own][calls]
         blocked = awaited > start[own][calls]
         names = np.array(call_names(program, calls), object)
         _collect(idle, names[~blocked].tolist(), (end - start)[own][calls][~blocked])
@@ -229,41 +230,43 @@ def _transfer_times(
     return replace(job, programs=tuple(programs))
 
 
-def _without_uneven_kernels(job: Job, measured: Timeline) -> Job:
-    """Kernels beside which others start freely, whatever their grid says, hold nobody back.
-
-    Their blocks are uneven: most leave at once (a batched copy of short and long inputs). Judged
-    kernel by kernel name over all that the trace shows.
-    """
-    graph = lower(job)
-    if not graph.shares_gpus:
-        return job
-    start, end = measured_times(graph, measured)
-    latest = np.maximum(ready_by_rule(graph, start, end).max(axis=0), graph.release_ns)
-    held, free = holding_record(graph, start, end, latest)
-    programs = list(job.programs)
-    for (program, own), role in zip(_per_program(job, graph), job.placement.role, strict=True):
-        names, size = program.rows.name, len(program.names)
-        balance = np.bincount(names, weights=held[own] - free[own], minlength=size)
-        waves = np.where(balance[names] < 0, 1, program.rows.waves).astype(np.float32)
-        programs[role] = replace(programs[role], rows=program.rows.with_columns(waves=waves))
-    return replace(job, programs=tuple(programs))
-
-
 def _with_delays(job: Job, measured: Timeline) -> Job:
     """The column of delays: how much later than all rules allow a device task started."""
     graph = lower(job)
     start, end = measured_times(graph, measured)
-    latest = np.maximum(ready_by_rule(graph, start, end).max(axis=0), graph.release_ns)
+    latest = latest_ready(graph, start, end)
+    waves = _even_waves(job, graph, start, end, latest)
+    graph = replace(graph, waves=waves)
     latest = np.maximum(latest, ready_for_contention(graph, start, end, latest))
     # a collective is late at its opening; what follows is waiting for the others
     delay = start[: graph.rows] - latest[graph.opening[: graph.rows]]
     programs = list(job.programs)
     for (_, own), role in zip(_per_program(job, graph), job.placement.role, strict=True):
         rows = programs[role].rows
-        device = rows.launch != NONE
-        late = device & (delay[own] > UNEXPLAINED_NS)
-        programs[role] = replace(
-            programs[role], rows=rows.with_columns(delay_ns=np.where(late, delay[own], 0))
-        )
+        late = (rows.launch != NONE) & (delay[own] > UNEXPLAINED_NS)
+        columns = {"delay_ns": np.where(late, delay[own], 0), "waves": waves[own]}
+        programs[role] = replace(programs[role], rows=rows.with_columns(**columns))
     return replace(job, programs=tuple(programs))
+
+
+def _even_waves(
+    job: Job,
+    graph: ExecutionGraph,
+    start: NDArray[np.int64],
+    end: NDArray[np.int64],
+    latest: NDArray[np.int64],
+) -> NDArray[np.float32]:
+    """Waves of each task; one for kernels beside which others start freely, whatever their grid.
+
+    Their blocks are uneven: most leave at once (a batched copy of short and long inputs). Judged
+    kernel by kernel name over all that the trace shows.
+    """
+    waves = graph.waves.copy()
+    if not graph.shares_gpus:
+        return waves
+    held, free = holding_record(graph, start, end, latest)
+    for program, own in _per_program(job, graph):
+        names, size = program.rows.name, len(program.names)
+        balance = np.bincount(names, weights=held[own] - free[own], minlength=size)
+        waves[own] = np.where(balance[names] < 0, 1, waves[own])
+    return waves

@@ -14,6 +14,7 @@ WAVES_EARLY = 2
 EARLY_NS = 10 * NS_PER_US
 FREE_NS = 10 * NS_PER_US
 """The last waves are not all of one length: how much before the last one a task may slip in."""
+ANY_RULE = -1
 NEVER = np.iinfo(np.int64).min
 
 
@@ -128,24 +129,35 @@ def _holding(by_start, device, processor, waves, saturating, start, end, ready):
     return held, free
 
 
-def ready_by_rule(
-    graph: ExecutionGraph, start: NDArray[np.int64], end: NDArray[np.int64]
+def ready_by(
+    rule: Rule, graph: ExecutionGraph, start: NDArray[np.int64], end: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """When each rule let each task start, array `(rules, tasks)` [ns]; NEVER without such a rule."""
+    """When `rule` let each task start [ns]; NEVER without such a rule."""
     return _ready(  # type: ignore[no-any-return]
-        graph.first, graph.before, graph.lag_ns, graph.from_start, graph.rule, start, end, len(Rule)
+        graph.first, graph.before, graph.lag_ns, graph.from_start, graph.rule, start, end, rule
     )
 
 
+def latest_ready(
+    graph: ExecutionGraph, start: NDArray[np.int64], end: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """When all rules and the recorded start let each task start [ns]."""
+    ready = _ready(
+        graph.first, graph.before, graph.lag_ns, graph.from_start, graph.rule, start, end, ANY_RULE
+    )
+    return np.maximum(ready, graph.release_ns)
+
+
 @compiled()
-def _ready(first, before, lag, from_start, rule, start, end, rules):  # type: ignore[no-untyped-def]
+def _ready(first, before, lag, from_start, rule, start, end, wanted):  # type: ignore[no-untyped-def]
     count = len(first) - 1
-    ready = np.full((rules, count), np.iinfo(np.int64).min)
+    ready = np.full(count, np.iinfo(np.int64).min)
     for task in range(count):
         for edge in range(first[task], first[task + 1]):
+            if wanted != ANY_RULE and rule[edge] != wanted:
+                continue
             source = before[edge]
             point = start[source] if from_start[edge] else end[source]
-            if point == np.iinfo(np.int64).min:
-                continue
-            ready[rule[edge], task] = max(ready[rule[edge], task], point + lag[edge])
+            if point != np.iinfo(np.int64).min:
+                ready[task] = max(ready[task], point + lag[edge])
     return ready

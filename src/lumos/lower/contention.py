@@ -19,8 +19,8 @@ from lumos.lower.context import RankContext
 
 def sharing_kernels(
     context: RankContext, rank: int
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """For each row the GPU that it shares with other streams (NONE: none), and its waves."""
+) -> NDArray[np.int32]:
+    """For each row the GPU that it shares with other streams; NONE where it shares none."""
     rows = context.program.rows
     ordinal = np.array([max(p.device, 0) for p in context.program.processors], np.int32)
     inside = np.array(["DtoD" in name for name in context.program.names], bool)
@@ -31,4 +31,4 @@ def sharing_kernels(
         alone = len(np.unique(rows.processor[mine])) < 2
         if alone or rows.waves[mine].max(initial=0) < SATURATING_WAVES:
             gpu[mine] = NONE
-    return gpu.astype(np.int32), rows.waves
+    return gpu.astype(np.int32)

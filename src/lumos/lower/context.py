@@ -34,6 +34,8 @@ class RankContext:
 
     def last_item(self, stream: NDArray[np.int32], row: NDArray[np.int64]) -> NDArray[np.int64]:
         """The last task given to each `stream` before host position `row`; NONE without one."""
+        if not len(self.item_task):
+            return np.full(len(row), NONE, np.int64)
         size = np.int64(len(self.program.rows) + 1)
         key = np.repeat(np.arange(len(self.item_first) - 1), np.diff(self.item_first)) * size
         place = np.searchsorted(key + self.item_row, stream.astype(np.int64) * size + row) - 1

@@ -12,7 +12,7 @@ from lumos.graph.job import NONE, WHOLE_DEVICE, Job, Program, TaskKind
 from lumos.lower.back_pressure import back_pressure
 from lumos.lower.contention import sharing_kernels
 from lumos.lower.context import RankContext, rank_context
-from lumos.lower.event_wait import event_wait
+from lumos.lower.event_wait import captured_items, event_wait
 from lumos.lower.hand_off import hand_off
 from lumos.lower.launch import launch
 from lumos.lower.order import topological_order
@@ -103,8 +103,9 @@ def _graph(
         is_stream = np.array([p.is_stream for p in context.program.processors], bool)
         on_host[own] = ~is_stream[table.processor]
         opening[own] = context.opening
+        waves[own] = table.waves
         if Rule.CONTENTION not in drop:
-            gpu[own], waves[own] = sharing_kernels(context, number)
+            gpu[own] = sharing_kernels(context, number)
         marked = np.flatnonzero(context.marker_of_row != NONE)
         processor[context.marker_of_row[marked]] = table.stream[marked] + context.processor_offset
         rank[context.marker_of_row[marked]] = number
@@ -154,6 +155,7 @@ def _release(context: RankContext, release: NDArray[np.int64]) -> None:
         )
         if len(mine):
             release[mine[0]] = max(int(release[mine[0]]), int(start.free_ns[number]))
+    _release_captured(context, release)
     calls = np.flatnonzero((rows.kind == TaskKind.SYNCHRONIZE) & (rows.awaits == NONE))
     for call in calls:
         streams = (
@@ -169,6 +171,21 @@ def _release(context: RankContext, release: NDArray[np.int64]) -> None:
         for stream in idle:
             task = context.offset + call
             release[task] = max(int(release[task]), int(start.free_ns[stream]))
+
+
+def _release_captured(context: RankContext, release: NDArray[np.int64]) -> None:
+    """A record on a stream that was given nothing yet captures what ran into the recorded start."""
+    rows, start = context.program.rows, context.program.start
+    assert start is not None
+    for kind, task in (
+        (TaskKind.WAIT_EVENT, context.marker_of_row),
+        (TaskKind.SYNCHRONIZE, context.offset + np.arange(len(rows))),
+    ):
+        waiting, captured = captured_items(context, kind)
+        record = context.signalling_row(waiting)
+        early = (record != NONE) & (captured == NONE)
+        held = task[waiting[early]]
+        release[held] = np.maximum(release[held], start.free_ns[rows.stream[record[early]]])
 
 
 def _describe(job: Job, contexts: list[RankContext]) -> Callable[[int], str]:
