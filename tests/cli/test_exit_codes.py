@@ -135,6 +135,32 @@ def test_control_characters_of_names_never_reach_the_terminal(cli: Cli, tmp_path
     assert "[bold]red[/bold]" in cli("inspect", path).out, "markup is text"
 
 
+@pytest.mark.parametrize("traceback", [False, True])
+def test_an_error_of_ours_is_one_line_and_a_traceback_on_request(
+    tmp_path: Path, traceback: bool
+) -> None:
+    path = write(tmp_path / "rank0.json", small_trace())
+    broken = (
+        "import sys, lumos.predict\n"
+        "def record(traces): raise ValueError('two\\nlines')\n"
+        "lumos.predict.record = record\n"
+        f"sys.argv = ['lumos', 'replay', {str(path)!r}]\n"
+        "from lumos.cli import main\nmain()"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "LUMOS_TRACEBACK"}
+    if traceback:
+        environment["LUMOS_TRACEBACK"] = "1"
+    done = subprocess.run(
+        [sys.executable, "-c", broken], capture_output=True, text=True, env=environment, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert ("Traceback" in done.stderr) == traceback
+    if not traceback:
+        assert done.stderr.count("\n") == 1
+        assert "ValueError: two\\nlines" in done.stderr
+        assert "LUMOS_TRACEBACK=1" in done.stderr
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="named pipes and signals of POSIX")
 def test_an_interrupt_ends_with_130_and_one_line(tmp_path: Path) -> None:
     pipe = tmp_path / "rank0.json"
