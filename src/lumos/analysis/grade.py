@@ -128,13 +128,14 @@ def _inferred_waits(inspection: Inspection) -> Iterator[Shortfall]:
     order = sum(counts.get("order", 0) + counts.get("own_times", 0) for counts in waits)
     times = sum(counts.get("times", 0) for counts in waits)
     if total and order + times > UNSURE_WAITS * total:
+        alone = min(len(rank.steps) for rank in inspection.ranks) == 1
         guessed = order > GUESSED_WAITS * total
         yield Shortfall(
             "waits-inferred", "C" if guessed else "B",
             f"which stream waits for which event was inferred for {order + times} of {total} waits"
             f" ({times} checked on other steps, {order} not)",
             "record with experimental_config=_ExperimentalConfig(enable_cuda_sync_events=True)"
-            + (", and several steps" if guessed else ""),
+            + (", and several steps" if alone else ""),
         )  # fmt: skip
 
 
