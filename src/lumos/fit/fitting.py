@@ -8,7 +8,7 @@ end, in a column of its own.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -27,7 +27,14 @@ from lumos.graph.execution import ExecutionGraph, Rule
 from lumos.graph.job import NONE, Job, Lags, Program, TaskKind
 from lumos.graph.timeline import Timeline
 from lumos.lower import lower
-from lumos.lower.classes import call_names, kind_classes, launch_classes
+from lumos.lower.classes import (
+    KINDS,
+    Classes,
+    call_names,
+    kind_classes,
+    launch_classes,
+    values_of,
+)
 from lumos.units import NS_PER_US
 
 CLEAR_NS = 3 * NS_PER_US
@@ -70,26 +77,29 @@ def _per_program(job: Job, graph: ExecutionGraph) -> Iterable[tuple[Program, sli
         yield job.programs[role], slice(int(bounds[number]), int(bounds[number + 1]))
 
 
-def _typical(values: list[int]) -> int:
+def _typical(values: NDArray[np.int64]) -> int:
     """Mean of the middle four fifths.
 
     Many GPUs' time stamps are whole microseconds: a median of one- and two-microsecond gaps is off
     by up to half of one, thousands of times a step.
     """
-    ordered = np.sort(np.array(values, np.float64))
+    ordered = np.sort(values).astype(np.float64)
     cut = len(ordered) // 10
     return round(float(ordered[cut : len(ordered) - cut].mean()))
 
 
-def _by_class(samples: dict[str, list[int]]) -> dict[str, int]:
-    return {name: _typical(values) for name, values in sorted(samples.items())}
+Samples = dict[str, list[NDArray[np.int64]]]
 
 
-def _collect(
-    samples: dict[str, list[int]], classes: Sequence[str], values: NDArray[np.int64]
-) -> None:
-    for name, value in zip(classes, values.tolist(), strict=True):
-        samples[name].append(value)
+def _by_class(samples: Samples) -> dict[str, int]:
+    return {name: _typical(np.concatenate(values)) for name, values in sorted(samples.items())}
+
+
+def _collect(samples: Samples, classes: Classes, values: NDArray[np.int64]) -> None:
+    order = np.argsort(classes.number, kind="stable")  # nothing splits into one empty part
+    number, first = np.unique(classes.number[order], return_index=True)
+    for one, part in zip(number.tolist(), np.split(values[order], first[1:]), strict=False):
+        samples[classes.texts[one]].append(part)
 
 
 def _launch_lags(
@@ -100,7 +110,7 @@ def _launch_lags(
     ready: Ready,
 ) -> dict[str, int]:
     """Begin of the call to begin of its task, where the stream was idle when the call ended."""
-    samples: dict[str, list[int]] = defaultdict(list)
+    samples: Samples = defaultdict(list)
     for program, own in _per_program(job, graph):
         rows = program.rows
         device = np.flatnonzero(rows.launch != NONE)
@@ -121,7 +131,7 @@ def _stream_lags(
     ready: Ready,
 ) -> dict[str, int]:
     """End of a task to begin of the next on its stream, where that one had been launched long before."""
-    samples: dict[str, list[int]] = defaultdict(list)
+    samples: Samples = defaultdict(list)
     for program, own in _per_program(job, graph):
         rows = program.rows
         device = np.flatnonzero(rows.launch != NONE)
@@ -143,7 +153,7 @@ def _event_lag(
 ) -> int:
     """What an event wait adds: end of the awaited task to begin of the task behind the marker."""
     usual = np.array(
-        [lags.stream_order.get(kind, 0) for kind in kind_classes(np.arange(len(TaskKind)))], np.int64
+        [lags.stream_order.get(kind, 0) for kind in KINDS], np.int64
     )
     after = np.repeat(np.arange(len(graph)), np.diff(graph.first))
     behind_marker = (graph.rule == Rule.STREAM_ORDER) & (graph.before >= graph.rows)
@@ -151,15 +161,15 @@ def _event_lag(
     marker, task = marker[task < graph.rows], task[task < graph.rows]
     held = ready[Rule.EVENT_WAIT][marker]
     other = np.maximum(ready[Rule.STREAM_ORDER][marker], ready[Rule.LAUNCH][marker])
-    values: list[int] = []
+    values = [np.empty(0, np.int64)]
     for program, own in _per_program(job, graph):
         mine = (task >= own.start) & (task < own.stop)
         row = task[mine] - own.start
         lag = start[task[mine]] - held[mine] - usual[program.rows.kind[row]]
         called = end[own.start + program.rows.launch[row]]
         alone = (held[mine] > other[mine] + CLEAR_NS) & (called + CLEAR_NS <= held[mine])
-        values += lag[alone & (lag <= LONGEST_LAG_NS)].tolist()
-    return _typical(values) if values else 0
+        values.append(lag[alone & (lag <= LONGEST_LAG_NS)])
+    return _typical(np.concatenate(values)) if any(map(len, values)) else 0
 
 
 def _own_times(
@@ -174,25 +184,24 @@ def _own_times(
     A call that found the device idle took its own time only; one that waited took its own time
     and the lag after the awaited end. What a waiting call took beyond is left to the error.
     """
-    idle: dict[str, list[int]] = defaultdict(list)
-    back: dict[str, list[int]] = defaultdict(list)
+    idle: Samples = defaultdict(list)
+    back: Samples = defaultdict(list)
     found = []
     for program, own in _per_program(job, graph):
         calls = np.flatnonzero(program.rows.kind == TaskKind.SYNCHRONIZE)
         awaited = ready[Rule.SYNCHRONIZE][own][calls]
         blocked = awaited > start[own][calls]
-        names = np.array(call_names(program, calls), object)
-        _collect(idle, names[~blocked].tolist(), (end - start)[own][calls][~blocked])
-        _collect(back, names[blocked].tolist(), (end[own][calls] - awaited)[blocked])
-        found.append((calls, names, blocked))
+        length = end[own][calls] - start[own][calls]
+        _collect(idle, call_names(program, calls[~blocked]), length[~blocked])
+        _collect(back, call_names(program, calls[blocked]), (end[own][calls] - awaited)[blocked])
+        found.append(calls[blocked])
     returned = _by_class(back)
-    own_time = {
-        name: max(0, min(_by_class(idle).get(name, value), value)) for name, value in returned.items()
-    }
+    alone = _by_class(idle)
+    own_time = {name: max(0, min(alone.get(name, value), value)) for name, value in returned.items()}
     programs = list(job.programs)
-    for role, (calls, names, blocked) in zip(job.placement.role, found, strict=True):
+    for role, calls in zip(job.placement.role, found, strict=True):
         duration = programs[role].rows.duration_ns.copy()
-        duration[calls[blocked]] = [own_time[name] for name in names[blocked]]
+        duration[calls] = values_of(own_time, call_names(programs[role], calls))
         rows = programs[role].rows.with_columns(duration_ns=duration)
         programs[role] = replace(programs[role], rows=rows)
     lags = {name: max(0, value - own_time[name]) for name, value in returned.items()}

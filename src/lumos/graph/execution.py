@@ -93,13 +93,13 @@ class ExecutionGraph:
     processor: NDArray[np.int32]
     rank: NDArray[np.int32]
     first: NDArray[np.int64]
-    before: NDArray[np.int64]
+    before: NDArray[np.int32]
     lag_ns: NDArray[np.int64]
     from_start: NDArray[np.bool_]
     rule: NDArray[np.uint8]
-    order: NDArray[np.int64]
+    order: NDArray[np.int32]
     row_offset: NDArray[np.int64]
-    opening: NDArray[np.int64]
+    opening: NDArray[np.int32]
     on_host: NDArray[np.bool_]
     device: NDArray[np.int32]
     waves: NDArray[np.float32]
@@ -111,11 +111,6 @@ class ExecutionGraph:
     def rows(self) -> int:
         """How many tasks are rows; markers follow them."""
         return int(self.row_offset[-1])
-
-    @property
-    def shares_gpus(self) -> bool:
-        """Whether a kernel can keep one of another stream waiting."""
-        return bool((self.device >= 0).any())
 
     @property
     def shares_gpus(self) -> bool:

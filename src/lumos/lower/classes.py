@@ -1,38 +1,53 @@
-"""The classes whose lags are one value each: by call and by kind of task."""
+"""The classes whose lags are one value each: by call and by kind of task.
+
+Rows name their class by number, an index into a short list of texts, so that millions of rows
+cost one look-up each.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lumos.graph.job import Program, TaskKind
 
+KINDS = tuple(kind.name for kind in TaskKind)
 
-def launch_classes(program: Program, rows: NDArray[np.intp]) -> list[str]:
+
+@dataclass(frozen=True)
+class Classes:
+    """The class of each of some rows: `texts[number[i]]`."""
+
+    number: NDArray[np.integer]
+    texts: Sequence[str]
+
+
+def launch_classes(program: Program, rows: NDArray[np.intp]) -> Classes:
     """`call|KIND` of each device row in `rows`."""
     table = program.rows
-    call = table.name[table.launch[rows]]
-    kind = table.kind[rows]
-    text: dict[tuple[int, int], str] = {}
-    for pair in set(zip(call.tolist(), kind.tolist(), strict=True)):
-        text[pair] = f"{program.names[pair[0]]}|{TaskKind(pair[1]).name}"
-    return [text[pair] for pair in zip(call.tolist(), kind.tolist(), strict=True)]
+    pair = table.name[table.launch[rows]].astype(np.int64) * len(KINDS) + table.kind[rows]
+    seen = np.flatnonzero(np.bincount(pair))
+    texts = [f"{program.names[one // len(KINDS)]}|{KINDS[one % len(KINDS)]}" for one in seen.tolist()]
+    short = np.zeros(int(seen.max(initial=0)) + 1, np.int32)
+    short[seen] = np.arange(len(seen))
+    return Classes(short[pair], texts)
 
 
-def kind_classes(kind: NDArray[np.uint8]) -> list[str]:
-    """The kind of each row, as text."""
-    text = [TaskKind(value).name for value in range(len(TaskKind))]
-    return [text[value] for value in kind.tolist()]
+def kind_classes(kind: NDArray[np.uint8]) -> Classes:
+    """The kind of each row."""
+    return Classes(kind, KINDS)
 
 
-def call_names(program: Program, rows: NDArray[np.intp]) -> list[str]:
+def call_names(program: Program, rows: NDArray[np.intp]) -> Classes:
     """The name of each row."""
-    return [program.names[name] for name in program.rows.name[rows].tolist()]
+    return Classes(program.rows.name[rows], program.names)
 
 
-def values_of(table: Mapping[str, int], classes: Sequence[str]) -> NDArray[np.int64]:
-    """The value of each class; the median of the table for a class it does not hold."""
+def values_of(table: Mapping[str, int], classes: Classes) -> NDArray[np.int64]:
+    """The value of each row's class; the median of the table for a class it does not hold."""
     fallback = int(np.median(list(table.values()))) if table else 0
-    return np.array([table.get(name, fallback) for name in classes], np.int64)
+    values = np.array([table.get(text, fallback) for text in classes.texts], np.int64)
+    return values[classes.number]  # type: ignore[no-any-return]

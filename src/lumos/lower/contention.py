@@ -17,18 +17,18 @@ from lumos.graph.job import NONE, TaskKind
 from lumos.lower.context import RankContext
 
 
-def sharing_kernels(
-    context: RankContext, rank: int
-) -> NDArray[np.int32]:
+def sharing_kernels(context: RankContext, rank: int) -> NDArray[np.int32]:
     """For each row the GPU that it shares with other streams; NONE where it shares none."""
-    rows = context.program.rows
-    ordinal = np.array([max(p.device, 0) for p in context.program.processors], np.int32)
+    rows, processors = context.program.rows, context.program.processors
     inside = np.array(["DtoD" in name for name in context.program.names], bool)
     kernels = (rows.kind == TaskKind.KERNEL) | ((rows.kind == TaskKind.COPY) & inside[rows.name])
-    gpu = np.where(kernels, rank * np.int32(1 << 10) + ordinal[rows.processor], NONE)
-    for one in np.unique(gpu[kernels]):
-        mine = gpu == one
-        alone = len(np.unique(rows.processor[mine])) < 2
-        if alone or rows.waves[mine].max(initial=0) < SATURATING_WAVES:
-            gpu[mine] = NONE
-    return gpu.astype(np.int32)
+    ordinal = np.array([max(p.device, 0) for p in processors], np.int32)
+    used = np.bincount(rows.processor[kernels], minlength=len(processors)) > 0
+    filling = kernels & (rows.waves >= SATURATING_WAVES)
+    fills = np.bincount(rows.processor[filling], minlength=len(processors)) > 0
+    shared = [
+        bool((used & (ordinal == one)).sum() > 1 and (fills & (ordinal == one)).any())
+        for one in ordinal
+    ]
+    gpu = np.where(shared, rank * np.int32(1 << 10) + ordinal, NONE).astype(np.int32)
+    return np.where(kernels, gpu[rows.processor], np.int32(NONE))

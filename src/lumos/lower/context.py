@@ -25,8 +25,8 @@ class RankContext:
     lags: Lags
     offset: int
     processor_offset: int
-    marker_of_row: NDArray[np.int64]  # task of a WAIT_EVENT row's marker, NONE for other rows
-    opening: NDArray[np.int64]  # task with which a row opens (its own, or a marker in front)
+    marker_of_row: NDArray[np.int32]  # task of a WAIT_EVENT row's marker, NONE for other rows
+    opening: NDArray[np.int32]  # task with which a row opens (its own, or a marker in front)
     markers: int
     item_task: NDArray[np.int64]
     item_row: NDArray[np.int64]
@@ -90,8 +90,8 @@ def rank_context(
     which it opens.
     """
     rows = program.rows
-    own = offset + np.arange(len(rows), dtype=np.int64)
-    marker = np.full(len(rows), NONE, np.int64)
+    own = offset + np.arange(len(rows), dtype=np.int32)
+    marker = np.full(len(rows), NONE, np.int32)
     marked = np.flatnonzero((rows.kind == TaskKind.WAIT_EVENT) | coupled)
     marker[marked] = first_marker + np.arange(len(marked))
     waits = rows.kind == TaskKind.WAIT_EVENT
@@ -103,8 +103,9 @@ def rank_context(
     item_task = np.concatenate([own[device], marker[waiting], marker[arriving]])
     stream = np.concatenate([rows.processor[device], rows.stream[waiting], rows.processor[arriving]])
     # a collective opens right before it runs
-    tie = np.concatenate([np.ones(len(device) + len(waiting)), np.zeros(len(arriving))])
-    order = np.lexsort((tie, item_row, stream))
+    place = np.concatenate([2 * device + 1, 2 * waiting + 1, 2 * arriving])
+    order = np.argsort(place, kind="stable")
+    order = order[np.argsort(stream[order].astype(np.int16), kind="stable")]
     context = RankContext(
         program, lags, offset, processor_offset, np.where(waits, marker, NONE), opening, len(marked),
         item_task[order], item_row[order],

@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from lumos.graph.execution import Edges, ExecutionGraph, Rule
 from lumos.graph.job import NONE, WHOLE_DEVICE, Job, Program, TaskKind
+from lumos.lower.by_task import Dependencies, by_task
 from lumos.lower.back_pressure import back_pressure
 from lumos.lower.contention import sharing_kernels
 from lumos.lower.context import RankContext, rank_context
 from lumos.lower.event_wait import captured_items, event_wait
 from lumos.lower.hand_off import hand_off
 from lumos.lower.launch import launch
-from lumos.lower.order import topological_order
+from lumos.lower.order import as_written, order_by_turns, topological_order
 from lumos.lower.program_order import program_order
 from lumos.lower.rendezvous import meetings, message_edges, messages, rendezvous
 from lumos.lower.stream_order import stream_order
@@ -41,21 +42,22 @@ def lower(job: Job, drop: Collection[Rule] = ()) -> ExecutionGraph:
     met = [] if Rule.RENDEZVOUS in drop else meetings(programs)
     sent = [] if Rule.RENDEZVOUS in drop else messages(programs, job.placement.ranks)
     contexts = _contexts(job, programs, met, sent)
-    edges, rules = [], []
-    for rule, derive in RULES:
-        if rule in drop:
-            continue
-        for context in contexts:
-            found = derive(context)
-            edges.append(found)
-            rules.append(np.full(len(found), rule, np.uint8))
-    rows_and_markers = sum(len(c.program.rows) + c.markers for c in contexts)
-    edges.append(
-        rendezvous(met, [c.opening for c in contexts], [c.offset for c in contexts], rows_and_markers)
-    )
-    edges.append(message_edges(sent, [c.offset for c in contexts]))
-    rules += [np.full(len(found), Rule.RENDEZVOUS, np.uint8) for found in edges[-2:]]
-    return _graph(job, contexts, edges, rules, rows_and_markers + len(met), drop)
+    found = [
+        (rule, derive(context))
+        for rule, derive in RULES
+        if rule not in drop
+        for context in contexts
+    ]
+    point = sum(len(c.program.rows) + c.markers for c in contexts)
+    offsets = [c.offset for c in contexts]
+    found.append((Rule.RENDEZVOUS, rendezvous(met, [c.opening for c in contexts], offsets, point)))
+    found.append((Rule.RENDEZVOUS, message_edges(sent, offsets)))
+    dependencies = by_task(found, point + len(met))
+    order = _order(contexts, met, point, dependencies)
+    if order is None:
+        describe = _describe(job, contexts)
+        order = topological_order(dependencies.first, dependencies.before, describe)
+    return _graph(contexts, dependencies, order, drop)
 
 
 def _contexts(
@@ -80,19 +82,36 @@ def _contexts(
     return contexts
 
 
-def _graph(
-    job: Job,
+def _order(
     contexts: list[RankContext],
-    edges: list[Edges],
-    rules: list[NDArray[np.uint8]],
-    count: int,
+    met: list[list[tuple[int, int]]],
+    first_point: int,
+    dependencies: Dependencies,
+) -> NDArray[np.int32] | None:
+    """The order of the rows where that is possible; a meeting comes before its last member's row."""
+    points = [np.full(len(context.opening), NONE, np.int32) for context in contexts]
+    for number, members in enumerate(met):
+        place, row = members[-1]
+        points[place][row] = first_point + number
+    lists = [
+        as_written(context.opening, context.marker_of_row, point, context.offset)
+        for context, point in zip(contexts, points, strict=True)
+    ]
+    return order_by_turns(dependencies.first, dependencies.before, lists)
+
+
+def _graph(
+    contexts: list[RankContext],
+    dependencies: Dependencies,
+    order: NDArray[np.int32],
     drop: Collection[Rule],
 ) -> ExecutionGraph:
+    count = len(order)
     rows = sum(len(context.program.rows) for context in contexts)
     duration, delay = np.zeros(count, np.int64), np.zeros(count, np.int64)
     release = np.full(count, 0, np.int64)
     processor, rank = np.full(count, NONE, np.int32), np.full(count, NONE, np.int32)
-    opening = np.arange(count)
+    opening = np.arange(count, dtype=np.int32)
     on_host = np.zeros(count, bool)
     gpu, waves = np.full(count, NONE, np.int32), np.zeros(count, np.float32)
     for number, context in enumerate(contexts):
@@ -102,34 +121,25 @@ def _graph(
         rank[own] = number
         is_stream = np.array([p.is_stream for p in context.program.processors], bool)
         on_host[own] = ~is_stream[table.processor]
-        opening[own] = context.opening
         waves[own] = table.waves
         if Rule.CONTENTION not in drop:
             gpu[own] = sharing_kernels(context, number)
         marked = np.flatnonzero(context.marker_of_row != NONE)
         processor[context.marker_of_row[marked]] = table.stream[marked] + context.processor_offset
         rank[context.marker_of_row[marked]] = number
-        opened = np.flatnonzero(context.opening != context.offset + np.arange(len(table)))
+        opened = np.flatnonzero(context.opening != opening[own])
+        opening[context.offset + opened] = context.opening[opened]
         processor[context.opening[opened]] = table.processor[opened] + context.processor_offset
         rank[context.opening[opened]] = number
         _release(context, release)
-    before = np.concatenate([e.before for e in edges]) if edges else np.empty(0, np.int64)
-    after = np.concatenate([e.after for e in edges]) if edges else np.empty(0, np.int64)
-    by_task = np.argsort(after, kind="stable")
-    first = np.searchsorted(after[by_task], np.arange(count + 1))
-    sorted_before = before[by_task]
     return ExecutionGraph(
         duration_ns=duration,
         delay_ns=delay,
         release_ns=release,
         processor=processor,
         rank=rank,
-        first=first,
-        before=sorted_before,
-        lag_ns=np.concatenate([e.lag_ns for e in edges])[by_task],
-        from_start=np.concatenate([e.from_start for e in edges])[by_task],
-        rule=np.concatenate(rules)[by_task],
-        order=topological_order(first, sorted_before, _describe(job, contexts)),
+        **dependencies._asdict(),
+        order=order,
         row_offset=np.array([c.offset for c in contexts] + [rows], np.int64),
         opening=opening,
         on_host=on_host,
