@@ -61,16 +61,19 @@ def describe_communication(
 
 
 class _Arguments:
-    """The sparse arguments as columns."""
+    """The sparse arguments by row, those that are asked for."""
 
     def __init__(self, trace: Trace):
         self.trace = trace
-        self.columns = {key: trace.argument_column(key) for key in Argument}
+        self.known: dict[Argument, dict[int, int]] = {}
 
     def number(self, key: Argument, rows: list[int]) -> int | None:
         """The first of `rows` that carries `key`."""
+        if key not in self.known:
+            carrying, values = self.trace.argument(key)
+            self.known[key] = dict(zip(carrying.tolist(), values.tolist(), strict=True))
         for row in rows:
-            if (value := int(self.columns[key][row])) != MISSING:
+            if (value := self.known[key].get(row, MISSING)) != MISSING:
                 return value
         return None
 

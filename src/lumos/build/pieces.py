@@ -206,13 +206,26 @@ def _add_record(
 
 @dataclass(frozen=True)
 class _Places:
-    """The place of every device task among those of its step and stream, and the way back."""
+    """The steps of segments and tasks; runs of tasks of one step and stream, first to last."""
 
     step_of_segment: NDArray[np.int32]
     step_of_task: NDArray[np.int32]
     launch_segment: NDArray[np.int64]
-    from_back: NDArray[np.int64]
-    task_at: dict[tuple[int, int, int], int]  # (step, stream, place from the back) -> task
+    run_stream: NDArray[np.int32]
+    run_step: NDArray[np.int32]
+    run_first: NDArray[np.int64]
+    run_last: NDArray[np.int64]
+
+    def from_back(self, task: int) -> int:
+        """How many tasks come behind `task` in its run."""
+        return int(self.run_last[np.searchsorted(self.run_first, task, side="right") - 1]) - task
+
+    def same_place(self, stream: int, back: int) -> list[int]:
+        """The task that far from the back in every step, in the order of the steps."""
+        task = self.run_last - back
+        found = (self.run_stream == stream) & (self.run_step != NONE) & (task >= self.run_first)
+        by_step = dict(zip(self.run_step[found].tolist(), task[found].tolist(), strict=True))
+        return [by_step[step] for step in sorted(by_step)]
 
 
 def _places(tasks: DeviceTasks, steps: Steps, segments: Segments) -> _Places:
@@ -220,16 +233,11 @@ def _places(tasks: DeviceTasks, steps: Steps, segments: Segments) -> _Places:
     step = np.where(tasks.segment == NONE, NONE, step_of_segment[tasks.segment]).astype(np.int32)
     new = np.ones(len(tasks), bool)
     new[1:] = (step[1:] != step[:-1]) | (tasks.stream[1:] != tasks.stream[:-1])
-    run = new.cumsum() - 1
     first = np.flatnonzero(new)
-    size = np.diff(np.append(first, len(tasks)))
-    front = np.arange(len(tasks)) - first[run] if len(tasks) else np.empty(0, np.int64)
-    back = size[run] - 1 - front if len(tasks) else front
-    at = {
-        (int(s), int(stream), int(b)): number
-        for number, (s, stream, b) in enumerate(zip(step, tasks.stream, back, strict=True))
-    }
-    return _Places(step_of_segment, step, tasks.segment, back, at)
+    last = np.append(first, len(tasks))[1:] - 1
+    return _Places(
+        step_of_segment, step, tasks.segment, tasks.stream[first], step[first], first, last
+    )
 
 
 def _lone_record(
@@ -248,12 +256,11 @@ def _lone_record(
         if slot not in recorded:
             _add_record(segments, wait.record, 4 * wait.record + 3, wait.source, slot, extra)
         return slot, 0
-    back = int(place.from_back[task])
+    back = place.from_back(task)
     slot = slots.of("last", wait.source, back)
     if slot not in recorded:
-        for step in sorted(set(place.step_of_task.tolist()) - {NONE}):
-            there = place.task_at.get((step, wait.source, back))
-            if there is not None and (segment := int(place.launch_segment[there])) != NONE:
+        for there in place.same_place(wait.source, back):
+            if (segment := int(place.launch_segment[there])) != NONE:
                 _add_record(segments, segment, 4 * segment + 3, wait.source, slot, extra)
     return slot, max(mine - theirs, 1) if theirs != NONE else 1
 
@@ -297,7 +304,8 @@ def _take_host_waits(
     slots: _Slots,
 ) -> None:
     """The pause before a span's end was waiting; a row of our own waits, the rest goes on behind."""
-    stream_of = dict(zip(tasks.event.tolist(), tasks.stream.tolist(), strict=True))
+    ours = np.flatnonzero(np.isin(tasks.event, spans.event))
+    stream_of = dict(zip(tasks.event[ours].tolist(), tasks.stream[ours].tolist(), strict=True))
     for one in host_waits:
         if column["awaits"][one.segment] != NONE:  # another thread's hand-off decides already
             continue

@@ -52,21 +52,17 @@ def find_synchronizations(
     streams = _Streams(tasks, launch_ns)
     found = []
     own = np.flatnonzero((tasks.segment != NONE) & ~tasks.adopted)
-    by_thread = {
-        int(t): own[segments.thread[tasks.segment[own]] == t][
-            np.argsort(tasks.segment[own][segments.thread[tasks.segment[own]] == t], kind="stable")
-        ]
-        for t in np.unique(segments.thread)
-    }
+    launched = own[np.argsort(tasks.segment[own], kind="stable")]  # so thread by thread, too
+    launch = tasks.segment[launched]
     explicit = _explicit_streams(trace, segments, tasks)
     wanted = (CallClass.SYNCHRONIZE_STREAM, CallClass.SYNCHRONIZE_EVENT, CallClass.SYNCHRONIZE_DEVICE)
     for segment in np.flatnonzero(np.isin(classes, wanted)):
         segment = int(segment)
         stream, position = WHOLE_DEVICE, segment
         if classes[segment] != CallClass.SYNCHRONIZE_DEVICE:
-            launched = by_thread[int(segments.thread[segment])]
-            place = int(np.searchsorted(tasks.segment[launched], segment))
-            current = int(tasks.stream[launched[place - 1]]) if place else NONE
+            before = int(np.searchsorted(launch, segment)) - 1
+            mine = before >= 0 and segments.thread[launch[before]] == segments.thread[segment]
+            current = int(tasks.stream[launched[before]]) if mine else NONE
             if classes[segment] == CallClass.SYNCHRONIZE_EVENT:
                 position = _last_record(segments, classes, segment)
             if segment in explicit:

@@ -91,6 +91,7 @@ class _Device:
         self.computes = np.bincount(tasks.stream, is_kernel, len(tasks.streams)) > 0
         self.launches = np.unique(tasks.segment[own])
         self.threads: dict[int, ThreadLaunches] = {}
+        self.kinds: dict[tuple[int, bool], tuple[NDArray[np.int64], NDArray[np.int32]]] = {}
         mine = np.flatnonzero(own)
         thread = segments.thread[tasks.segment[mine]]
         for number in np.unique(thread):
@@ -99,6 +100,9 @@ class _Device:
             self.threads[int(number)] = ThreadLaunches(
                 tasks.segment[chosen], tasks.stream[chosen], chosen, communicates[chosen]
             )
+            for part in (True, False):
+                mine_of = chosen[communicates[chosen] == part]
+                self.kinds[int(number), part] = tasks.segment[mine_of], tasks.stream[mine_of]
 
     def last_before(self, stream: int, time_ns: int) -> int:
         """The last task given to `stream` before host time `time_ns`, NONE without one."""
@@ -114,11 +118,9 @@ class _Device:
 
     def neighbours(self, thread: int, segment: int, *, communicating: bool) -> tuple[int, int]:
         """Streams of the thread's launches before and after `segment` (NONE without one)."""
-        launches = self.threads.get(thread)
-        if launches is None:
+        if (thread, communicating) not in self.kinds:
             return NONE, NONE
-        mine = launches.communicates == communicating
-        at, stream = launches.segment[mine], launches.stream[mine]
+        at, stream = self.kinds[thread, communicating]
         place = int(np.searchsorted(at, segment))
         before = int(stream[place - 1]) if place > 0 else NONE
         after = int(stream[place]) if place < len(at) else NONE
@@ -181,11 +183,12 @@ def _explicit(
 ) -> dict[int, Wait]:
     """Waits whose event the trace resolves: cuda_sync events with the record's correlation."""
     segments, tasks = device.segments, device.tasks
-    wait_on = trace.argument_column(Argument.WAIT_ON_STREAM)
-    record_of = trace.argument_column(Argument.WAIT_ON_RECORD_CORRELATION)
-    rows = np.flatnonzero((trace.kind == EventKind.SYNC) & (wait_on >= 0) & (record_of >= 0))
+    rows = np.flatnonzero(trace.kind == EventKind.SYNC)
     if not len(rows):
         return {}
+    wait_on = trace.argument_column(Argument.WAIT_ON_STREAM)
+    record_of = trace.argument_column(Argument.WAIT_ON_RECORD_CORRELATION)
+    rows = rows[(wait_on[rows] >= 0) & (record_of[rows] >= 0)]
     segment_of_correlation = call_segments(trace, segments)
     number = {stream: index for index, (_, stream) in enumerate(tasks.streams)}
     known = set(calls.tolist())
