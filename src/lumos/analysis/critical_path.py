@@ -61,7 +61,7 @@ def _walk(first, before, lag, from_start, rule, unknown, contention, start, end,
             if point + lag[edge] == start[task] and np.int64(rule[edge]) >= best:
                 best, best_edge = np.int64(rule[edge]), np.int64(edge)
         tasks[n] = task
-        if best_edge < 0 and held_by[task] >= 0:
+        if best_edge < 0 and len(held_by) and held_by[task] >= 0:
             rules[n] = contention
             times[n] = leave - start[task]
             leave = np.int64(start[task])

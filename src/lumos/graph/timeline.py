@@ -48,7 +48,10 @@ class Timeline:
 
 @dataclass(frozen=True)
 class TaskTimes:
-    """Start and end of every task [ns], and the kernel that kept it from starting (-1: none)."""
+    """Start and end of every task [ns], and the kernel that kept it from starting (-1: none).
+
+    `held_by` is empty where the ranks' kernels share no GPU.
+    """
 
     start_ns: NDArray[np.int64]
     end_ns: NDArray[np.int64]

@@ -1,5 +1,5 @@
 """Simulation: ExecutionGraph -> Timeline."""
 
-from lumos.simulate.simulation import run, simulate, to_timeline
+from lumos.simulate.simulation import run, simulate, simulate_each, to_timeline
 
-__all__ = ["run", "simulate", "to_timeline"]
+__all__ = ["run", "simulate", "simulate_each", "to_timeline"]

@@ -13,31 +13,64 @@ Who comes first is known only while running, so tasks are taken in order of time
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+from numpy.typing import NDArray
 
 from lumos.compiled import compiled
 
 
-@compiled()
+class Successors(NamedTuple):
+    """Dependencies by the task that is waited for: those of `t` are `first[t]:first[t+1]`."""
+
+    first: NDArray[np.int64]
+    after: NDArray[np.int32]  # the waiting task
+    edge: NDArray[np.int32]  # index of the dependency
+
+
+def successors(first: NDArray[np.int64], before: NDArray[np.int32]) -> Successors:
+    """The same dependencies, sorted by the task that is waited for."""
+    found = Successors(
+        np.zeros(len(first), np.int64), np.empty(len(before), np.int32), np.empty(len(before), np.int32)
+    )
+    _turn_round(first, before, *found)
+    return found
+
+
 def run_with_contention(  # type: ignore[no-untyped-def]
     order, first, before, lag, from_start, release, duration, delay, processor, device, waves,
-    saturating,
-):  # fmt: skip
-    """Start and end of every task, and the kernel that held it back (-1: none)."""
+    saturating, following: Successors | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:  # fmt: skip
+    """Start and end of every task, and the kernel that held it back (-1: none).
+
+    `following` saves work where one graph is run several times.
+    """
     count = len(order)
-    start = np.empty(count, np.int64)
+    start = release.copy()  # until a task runs: when what has run so far lets it start
     end = np.empty(count, np.int64)
     held_by = np.full(count, -1, np.int64)
-    fan_out, after, edge_of = _successors(first, before)
-    open_count = np.empty(count, np.int64)
-    ready = release.copy()
+    open_count = np.diff(first).astype(np.int32)
+    following = successors(first, before) if following is None else following
+    _run(
+        following, lag, from_start, duration, delay, processor, device, waves, saturating,
+        open_count, start, end, held_by,
+    )  # fmt: skip
+    return start, end, held_by
+
+
+@compiled()
+def _run(  # type: ignore[no-untyped-def]
+    following, lag, from_start, duration, delay, processor, device, waves, saturating, open_count,
+    start, end, held_by,
+):  # fmt: skip
+    count = len(start)
     heap_time = np.empty(count + 1, np.int64)
     heap_task = np.empty(count + 1, np.int64)
     size = 0
     for task in range(count):
-        open_count[task] = first[task + 1] - first[task]
         if open_count[task] == 0:
-            size = _push(heap_time, heap_task, size, ready[task], task)
+            size = _push(heap_time, heap_task, size, start[task], task)
     devices = device.max() + 1 if count else 0
     busy_until = np.full(devices, np.iinfo(np.int64).min)
     owner = np.full(devices, -1, np.int64)
@@ -58,35 +91,29 @@ def run_with_contention(  # type: ignore[no-untyped-def]
             if handed_out > busy_until[gpu]:
                 busy_until[gpu] = handed_out
                 owner[gpu] = task
-        for place in range(fan_out[task], fan_out[task + 1]):
-            target, edge = after[place], edge_of[place]
+        for place in range(following.first[task], following.first[task + 1]):
+            target, edge = following.after[place], following.edge[place]
             point = (start[task] if from_start[edge] else end[task]) + lag[edge]
-            ready[target] = max(ready[target], point)
+            start[target] = max(start[target], point)
             open_count[target] -= 1
             if open_count[target] == 0:
-                size = _push(heap_time, heap_task, size, ready[target], target)
-    return start, end, held_by
+                size = _push(heap_time, heap_task, size, start[target], np.int64(target))
 
 
 @compiled()
-def _successors(first, before):  # type: ignore[no-untyped-def]
-    """Dependencies by the task that is waited for: bounds, waiting task, dependency."""
+def _turn_round(first, before, bounds, after, edge_of):  # type: ignore[no-untyped-def]
     count = len(first) - 1
-    bounds = np.zeros(count + 1, np.int64)
     for edge in range(len(before)):
         bounds[before[edge] + 1] += 1
     for task in range(count):
         bounds[task + 1] += bounds[task]
     cursor = bounds[:-1].copy()
-    after = np.empty(len(before), np.int64)
-    edge_of = np.empty(len(before), np.int64)
     for task in range(count):
         for edge in range(first[task], first[task + 1]):
             place = cursor[before[edge]]
             after[place] = task
             edge_of[place] = edge
             cursor[before[edge]] += 1
-    return bounds, after, edge_of
 
 
 @compiled()

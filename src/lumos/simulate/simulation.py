@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from numpy.typing import NDArray
 
+from lumos.compiled import compiled
 from lumos.graph.execution import SATURATING_WAVES, ExecutionGraph
 from lumos.graph.timeline import RankTimeline, TaskTimes, Timeline
-from lumos.simulate.contention import run_with_contention
+from lumos.simulate.contention import Successors, run_with_contention, successors
 from lumos.simulate.sweep import run_in_order
 
 
@@ -21,13 +26,40 @@ def simulate(
     return to_timeline(graph, run(graph, durations, delays=delays))
 
 
+def simulate_each(
+    graph: ExecutionGraph, durations: Iterable[NDArray[np.int64]], *, delays: bool = False
+) -> Iterator[Timeline]:
+    """Run the graph with each of several `durations` (tasks,) [ns], as many at once as there are cores.
+
+    The timelines come in the order of `durations`; only those that run are held in memory.
+    """
+    following = successors(graph.first, graph.before) if graph.shares_gpus else None
+
+    def one(duration: NDArray[np.int64]) -> Timeline:
+        return to_timeline(graph, run(graph, duration, delays=delays, following=following))
+
+    cores = os.cpu_count() or 1
+    with ThreadPoolExecutor(cores) as pool:
+        waiting = []
+        for duration in durations:
+            waiting.append(pool.submit(one, duration))
+            if len(waiting) > cores:
+                yield waiting.pop(0).result()
+        for last in waiting:
+            yield last.result()
+
+
 def run(
     graph: ExecutionGraph,
     durations: NDArray[np.int64] | None = None,
     *,
     delays: bool = False,
+    following: Successors | None = None,
 ) -> TaskTimes:
-    """The times of every task; `durations` (tasks,) replaces the graph's own [ns]."""
+    """The times of every task; `durations` (tasks,) replaces the graph's own [ns].
+
+    `following` are the graph's successors where they are known already.
+    """
     duration = graph.duration_ns if durations is None else np.ascontiguousarray(durations, np.int64)
     delay = graph.delay_ns if delays else np.zeros(len(graph), np.int64)
     plain = (
@@ -35,10 +67,9 @@ def run(
         duration, delay,
     )  # fmt: skip
     if graph.shares_gpus:
-        return TaskTimes(
-            *run_with_contention(*plain, graph.processor, graph.device, graph.waves, SATURATING_WAVES)
-        )
-    return TaskTimes(*run_in_order(*plain), np.full(len(graph), -1, np.int64))
+        sharing = graph.processor, graph.device, graph.waves, SATURATING_WAVES
+        return TaskTimes(*run_with_contention(*plain, *sharing, following))
+    return TaskTimes(*run_in_order(*plain), np.empty(0, np.int64))
 
 
 def to_timeline(graph: ExecutionGraph, times: TaskTimes) -> Timeline:
@@ -47,15 +78,27 @@ def to_timeline(graph: ExecutionGraph, times: TaskTimes) -> Timeline:
     A host row begins when its thread reaches it, so the time it waits is inside it; a collective
     begins when its rank is ready for it.
     """
-    rows, start, end = graph.rows, times.start_ns, times.end_ns
-    begin = start[graph.opening[:rows]].copy()
-    host = np.flatnonzero(graph.on_host[:rows])
-    order = host[np.argsort(graph.processor[host], kind="stable")]
-    same = graph.processor[order][1:] == graph.processor[order][:-1]
-    begin[order[1:][same]] = end[order[:-1][same]]
-    wait = start[:rows] - begin
+    rows, end = graph.rows, times.end_ns
+    begin, wait = np.empty(rows, np.int64), np.empty(rows, np.int64)
+    _begins(
+        graph.opening, graph.on_host, graph.processor, int(graph.processor.max(initial=0)) + 1,
+        times.start_ns, end, begin, wait,
+    )  # fmt: skip
     ranks = []
     for low, high in zip(graph.row_offset[:-1], graph.row_offset[1:], strict=True):
         own = slice(low, high)
         ranks.append(RankTimeline(begin[own], end[own], wait[own]))
     return Timeline(tuple(ranks))
+
+
+@compiled()
+def _begins(opening, on_host, processor, processors, start, end, begin, wait):  # type: ignore[no-untyped-def]
+    last = np.full(processors, -1, np.int64)  # row before on the same thread
+    for row in range(len(begin)):
+        begin[row] = start[opening[row]]
+        if on_host[row]:
+            thread = processor[row]
+            if last[thread] >= 0:
+                begin[row] = end[last[thread]]
+            last[thread] = row
+        wait[row] = start[row] - begin[row]
