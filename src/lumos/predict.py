@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -31,9 +31,9 @@ MEASURED_COPIES = 4
 class Recording:
     """Traces, the fitted Job they recorded, and the run it was recorded in."""
 
-    traces: tuple[Trace, ...]
-    job: Job
-    measured: Timeline
+    traces: tuple[Trace, ...] = field(repr=False)
+    job: Job = field(repr=False)
+    measured: Timeline = field(repr=False)
 
     @property
     def steps(self) -> tuple[str, ...]:
@@ -51,10 +51,10 @@ class Replay:
     """One replayed step with everything that led to it: for figures, timelines and exports."""
 
     step: str
-    job: Job
-    graph: ExecutionGraph
-    measured: Timeline
-    replayed: Timeline
+    job: Job = field(repr=False)
+    graph: ExecutionGraph = field(repr=False)
+    measured: Timeline = field(repr=False)
+    replayed: Timeline = field(repr=False)
     figures: StepReplay
 
 

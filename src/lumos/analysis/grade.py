@@ -21,7 +21,7 @@ REPAIRED_PCT = 2.0
 """A step with more of its time repaired than this is left out of accuracy tables."""
 UNSURE_WAITS = 0.05
 GUESSED_WAITS = 0.25
-"""Shares of the stream waits that may rest on times alone, or on the order of calls alone."""
+"""Shares of the stream waits that may be inferred at all, or from the very step they matter in."""
 
 
 @dataclass(frozen=True)
@@ -125,15 +125,16 @@ def _missing_ranks(inspection: Inspection) -> Iterator[Shortfall]:
 def _inferred_waits(inspection: Inspection) -> Iterator[Shortfall]:
     waits = [rank.waits for rank in inspection.ranks]
     total = sum(sum(counts.values()) for counts in waits)
-    order = sum(counts.get("order", 0) + counts.get("own_times", 0) for counts in waits)
+    own = sum(counts.get("own_times", 0) for counts in waits)
     times = sum(counts.get("times", 0) for counts in waits)
-    if total and order + times > UNSURE_WAITS * total:
+    idle = sum(counts.get("order", 0) for counts in waits)  # held nothing back in any step
+    if total and own + times + idle > UNSURE_WAITS * total:
         alone = min(len(rank.steps) for rank in inspection.ranks) == 1
-        guessed = order > GUESSED_WAITS * total
         yield Shortfall(
-            "waits-inferred", "C" if guessed else "B",
-            f"which stream waits for which event was inferred for {order + times} of {total} waits"
-            f" ({times} checked on other steps, {order} not)",
+            "waits-inferred", "C" if own > GUESSED_WAITS * total else "B",
+            f"which stream waits for which event was inferred for {own + times + idle} of {total} "
+            f"waits: {times} checked on other steps, {own} on the same step, {idle} that held "
+            "nothing back here",
             "record with experimental_config=_ExperimentalConfig(enable_cuda_sync_events=True)"
             + (", and several steps" if alone else ""),
         )  # fmt: skip

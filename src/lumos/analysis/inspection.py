@@ -11,14 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumos.build.calls import CallClass, call_classes
-from lumos.build.device import link_device_tasks
-from lumos.build.host_communication import find_host_spans
-from lumos.build.kernels import communication_kernels
-from lumos.build.steps import Steps, find_steps
-from lumos.build.threads import segment_threads
-from lumos.build.waits import Evidence, resolve_waits
 from lumos.graph.finding import Finding
-from lumos.graph.job import NONE, Job
+from lumos.graph.job import NONE, Job, Provenance
 from lumos.graph.trace import (
     DEVICE_KINDS,
     MISSING,
@@ -158,7 +152,9 @@ def inspect(traces: Sequence[Trace], job: Job | None, problem: str = "") -> Insp
 
 
 def _inspect_rank(rank: int, place: int, trace: Trace, job: Job | None) -> RankInspection:
-    steps, waits = _understood(trace)
+    program = None if job is None else job.programs[job.placement.role[place]]
+    origin = Provenance() if program is None else program.provenance
+    names = () if program is None else program.blocks
     device = np.flatnonzero(np.isin(trace.kind, DEVICE_KINDS))
     calls = np.flatnonzero(trace.kind == EventKind.CALL)
     classes = call_classes(trace.strings)[trace.name[calls]]
@@ -176,14 +172,13 @@ def _inspect_rank(rank: int, place: int, trace: Trace, job: Job | None) -> RankI
         threads=_threads(trace),
         streams=_streams(trace, device),
         steps=tuple(
-            StepContent(name, int(end - begin))
-            for name, begin, end in zip(steps.names, steps.begin_ns, steps.end_ns, strict=True)
+            StepContent(name, length) for name, length in zip(names, origin.step_ns, strict=True)
         ),
-        steps_from=steps.source,
+        steps_from=origin.steps,
         collectives=collectives,
         profiler=_profiler_facts(trace, classes, communicates=bool(collectives)),
-        waits=waits,
-        unresolved_waits=int((classes == CallClass.WAIT_EVENT).sum()) - sum(waits.values()),
+        waits=dict(origin.waits),
+        unresolved_waits=max(origin.waits_total - sum(origin.waits.values()), 0),
         graph_launches=int((classes == CallClass.GRAPH_LAUNCH).sum()),
         without_launch=len(orphans),
         without_launch_ns=int(trace.duration_ns[orphans].sum()),
@@ -191,29 +186,6 @@ def _inspect_rank(rank: int, place: int, trace: Trace, job: Job | None) -> RankI
         skipped={why: count for why, count in sorted(trace.skipped.items()) if why not in REPAIRS},
         dropped={why: count for why, count in trace.skipped.items() if why in REPAIRS},
     )
-
-
-def _understood(trace: Trace) -> tuple[Steps, dict[str, int]]:
-    """The steps, and how many stream waits `build` resolves by which evidence, strongest first.
-
-    A Job keeps what was found and not why, so the first part of `build_rank` is gone through again.
-    """
-    segments, _ = segment_threads(trace)
-    steps = find_steps(trace, segments)
-    tasks = link_device_tasks(trace, segments, find_host_spans(trace, segments))
-    is_call = (segments.event != NONE) & (trace.kind[segments.event] == EventKind.CALL)
-    classes = np.where(
-        is_call, call_classes(trace.strings)[trace.name[segments.event]], CallClass.OTHER
-    )
-    communicates = communication_kernels(trace.strings)[trace.name[tasks.event]]
-    communicates |= trace.kind[tasks.event] == EventKind.ANNOTATION
-    found = resolve_waits(
-        trace, segments, tasks, classes, communicates, steps.step_at(segments.start_ns)
-    )
-    count = Counter(wait.evidence for wait in found)
-    return steps, {
-        evidence.name.lower(): count[evidence] for evidence in Evidence if count[evidence]
-    }
 
 
 def _covered_ns(trace: Trace, rows: NDArray[np.intp]) -> int:

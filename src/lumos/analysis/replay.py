@@ -148,13 +148,13 @@ def rank_span(program: Program, run: RankTimeline) -> tuple[int, int]:
 
 
 def span_of(job: Job, run: Timeline) -> tuple[int, int]:
-    """First start and last end over all ranks [ns]."""
+    """First start and last end over all ranks [ns]; (0, 0) where no rank has a task."""
     spans = [
         rank_span(job.programs[role], rank)
         for role, rank in zip(job.placement.role, run.ranks, strict=True)
         if event_rows(job.programs[role]).any()
     ]
-    return min(low for low, _ in spans), max(high for _, high in spans)
+    return min((low for low, _ in spans), default=0), max((high for _, high in spans), default=0)
 
 
 def _start_error(program: Program, measured: RankTimeline, replayed: RankTimeline) -> StartError:
@@ -189,11 +189,15 @@ def _idle_explained(program: Program, measured: RankTimeline, begin_ns: int) -> 
 
 
 def _frozen_gap(program: Program) -> int:
-    """Time of the pauses between two operators of one step that no rule explains [ns]."""
+    """Time of the pauses between two operators of one step that no rule explains [ns].
+
+    Counted on the threads that launch: a helper's pauses hold nothing up.
+    """
     rows = program.rows
+    launching = np.unique(rows.processor[rows.kind == TaskKind.LAUNCH]).tolist()
     total = 0
     for number, processor in enumerate(program.processors):
-        if processor.is_stream:
+        if processor.is_stream or (launching and number not in launching):
             continue
         mine = np.flatnonzero(rows.processor == number)
         busy = np.flatnonzero(rows.kind[mine] != TaskKind.GAP)

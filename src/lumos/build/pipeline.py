@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -20,7 +21,7 @@ from lumos.build.steps import cut_to, find_steps
 from lumos.build.synchronize import find_synchronizations
 from lumos.build.threads import segment_threads
 from lumos.build.waits import resolve_waits
-from lumos.graph.job import NONE, Job, Placement, Program
+from lumos.graph.job import NONE, Job, Placement, Program, Provenance
 from lumos.graph.timeline import RankTimeline, Timeline
 from lumos.graph.trace import EventKind, Trace
 
@@ -82,4 +83,10 @@ def build_rank(
     number = np.where(communicates, communicates.cumsum() - 1, NONE).astype(np.int32)
     described = describe_communication(trace, segments, tasks, communicates)
     program, run = assemble_program(trace, host, tasks, steps, thread_labels, number, len(described))
-    return program, run, described
+    provenance = Provenance(
+        steps.source,
+        tuple((steps.end_ns - steps.begin_ns).tolist()),
+        Counter(wait.evidence.name.lower() for wait in waits),
+        int((classes == CallClass.WAIT_EVENT).sum()),
+    )
+    return replace(program, provenance=provenance), run, described

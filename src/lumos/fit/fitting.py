@@ -225,7 +225,8 @@ def _transfer_times(
         # a message: the receiver's transfer; how long the sender's call lasted tells nothing
         (receive,) = arrived.pop(point)
         last = max(int(start[receive]), int(start[point]))
-        transfer[receive] = transfer[point] = max(0, int(end[receive]) - last)
+        transfer[receive] = max(0, int(end[receive]) - last)
+        transfer[point] = min(transfer[receive], transfer[point])
     for members in arrived.values():
         last = max(int(start[task]) for task in members)
         for task in members:

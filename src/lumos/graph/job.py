@@ -153,6 +153,20 @@ class StartingState:
 
 
 @dataclass(frozen=True)
+class Provenance:
+    """How a program was told from its trace.
+
+    `steps` says what marked the steps, `step_ns` how long each lasted on the host; `waits` counts the stream waits by the evidence for what
+    they mean, `waits_total` all stream-wait calls, those without any effect included.
+    """
+
+    steps: str = ""
+    step_ns: tuple[int, ...] = ()
+    waits: Mapping[str, int] = field(default_factory=dict)
+    waits_total: int = 0
+
+
+@dataclass(frozen=True)
 class Program:
     """What one kind of rank does: rows, and the tables they index."""
 
@@ -163,6 +177,7 @@ class Program:
     collectives: tuple[Collective, ...] = ()
     start: StartingState | None = None
     main_thread: int = 0  # index into processors: the thread that runs the steps
+    provenance: Provenance = Provenance()
 
     def self_check(self) -> None:
         """Raise AssertionError where a row names something that is not there."""

@@ -43,8 +43,10 @@ def _expand(path: str) -> list[Path]:
             if not files:
                 raise UnusableInputError(f"{path}: the folder holds no .json or .json.gz file")
             return sorted(files, key=_natural)
-        if place.exists():
+        if place.is_file():
             return [place]
+        if place.exists():
+            raise UnusableInputError(f"{path}: is neither a file nor a folder; name a trace file")
         matches = [Path(match) for match in glob.glob(path, recursive=True)]
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)

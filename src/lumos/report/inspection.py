@@ -38,7 +38,7 @@ _EVIDENCE = {
     "call_pattern": "told by the pattern of calls around a communication launch",
     "times": "inferred from times, and checked on other steps",
     "own_times": "inferred from this step's own times",
-    "order": "guessed from the order of calls",
+    "order": "by the order of calls; held nothing back here",
 }
 
 
