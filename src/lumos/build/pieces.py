@@ -105,7 +105,7 @@ def host_pieces(
     column = _plain(segments, classes, tasks)
     _take_hand_offs(segments, hand_offs, column, extra, slots)
     before_trace = _take_waits(segments, tasks, steps, waits, column, extra, slots)
-    _take_synchronizations(segments, synchronizations, column, extra, slots)
+    _take_synchronizations(segments, steps, synchronizations, column, extra, slots)
     _take_host_waits(segments, spans, host_waits, tasks, column, extra, slots)
     _split_slow_launches(segments, tasks, column, extra)
     _cut_gaps(steps, column, extra)
@@ -267,6 +267,7 @@ def _lone_record(
 
 def _take_synchronizations(
     segments: Segments,
+    steps: Steps,
     synchronizations: list[Synchronization],
     column: Columns,
     extra: Pieces,
@@ -274,12 +275,18 @@ def _take_synchronizations(
 ) -> None:
     """Blocking calls wait for a stream, a slot or the device; launching ones are cut in two."""
     usual = _usual_launch_ns(segments, column)
+    step = steps.step_at(segments.start_ns)
+    recorded: set[int] = set()
     for one in synchronizations:
         segment = one.segment
         slot = NONE
         if one.position != segment:
-            slot = slots.of("event", one.position)
-            _add_record(segments, one.position, 4 * one.position + 1, one.stream, slot, extra)
+            slot = slots.of("event", one.position, one.stream)
+            if slot not in recorded:
+                _add_record(segments, one.position, 4 * one.position + 1, one.stream, slot, extra)
+            recorded.add(slot)
+            # the record of an earlier step: DDP reads the step before's events, for one
+            column["distance"][segment] = max(0, int(step[segment] - step[one.position]))
         if one.behind_launch:
             begin, end = int(segments.start_ns[segment]), int(segments.end_ns[segment])
             cut = begin + min(usual, (end - begin) // 2)

@@ -44,13 +44,19 @@ def insert(program: Program, at_row: int, segment: Program) -> Program:
 
     `at_row` may be the number of rows: the end. Raises UsageError between a launch and its tasks.
     """
-    _same_tables(program, segment)
-    rows, new = program.rows, segment.rows
-    count = len(rows)
+    rows, count = program.rows, len(program.rows)
     if not 0 <= at_row <= count or (at_row < count and rows.launch[at_row] != NONE):
         raise UsageError(f"rows can be inserted before a host row or at the end, not at {at_row}")
-    block = rows.block[min(at_row, count - 1)] if count else 0
-    new = _fresh_slots(new, int(max(rows.signal.max(initial=0), rows.awaits.max(initial=0))) + 1)
+    block = int(rows.block[min(at_row, count - 1)]) if count else 0
+    return _insert(program, at_row, segment, block)
+
+
+def _insert(program: Program, at_row: int, segment: Program, block: int) -> Program:
+    """The rows of `segment` before row `at_row`, as rows of `block`."""
+    _same_tables(program, segment)
+    rows, new, count = program.rows, segment.rows, len(program.rows)
+    taken = rows.signal[rows.block == block]
+    new = _fresh_slots(new, taken, int(max(rows.signal.max(initial=0), rows.awaits.max(initial=0))) + 1)
     new = new.with_columns(
         block=np.full(len(new), block, np.int32),
         launch=np.where(new.launch == NONE, NONE, new.launch + at_row).astype(np.int32),
@@ -67,14 +73,17 @@ def run_twice(program: Program, host_rows: NDArray[np.intp]) -> Program:
     behind = int(np.flatnonzero(_with_launches(rows, host_rows))[-1]) + 1
     while behind < len(rows) and rows.launch[behind] != NONE:
         behind += 1
-    return insert(program, behind, take(program, host_rows))
+    return _insert(program, behind, take(program, host_rows), int(rows.block[behind - 1]))
 
 
 def replace_rows(program: Program, host_rows: NDArray[np.intp], segment: Program) -> Program:
-    """`segment` in the place of these host rows and their tasks."""
+    """`segment` in the place of these host rows and their tasks; what it signals it signals alone."""
     first = int(np.min(host_rows))
-    left = remove(program, host_rows)
-    return insert(left, int(_kept(program, host_rows)[:first].sum()), segment)
+    gone, again = _with_launches(program.rows, host_rows), segment.rows.signal
+    signalled_again = gone & np.isin(program.rows.signal, again[again != NONE])
+    kept = _kept(program, host_rows) & ~signalled_again
+    block = int(program.rows.block[first])
+    return _insert(_select(program, kept), int(kept[:first].sum()), segment, block)
 
 
 def _kept(program: Program, host_rows: NDArray[np.intp]) -> NDArray[np.bool_]:
@@ -117,21 +126,21 @@ def starting_state(program: Program, measured: RankTimeline, block: int) -> Star
     """What was under way when `block` began, as recorded: busy processors, slots signalled before."""
     rows = program.rows
     begin = block_begin_ns(program, measured, block)
+    first = block_begin_ns(program, measured, int(rows.block[0]))
     free = np.zeros(len(program.processors), np.int64)
     slots: dict[int, int] = {}
-    first = block_begin_ns(program, measured, int(rows.block[0]))
     if program.start is not None:
         free = np.maximum(program.start.free_ns + first - begin, 0)
         slots = {slot: time + first - begin for slot, time in program.start.slot_ns.items()}
     earlier = np.flatnonzero(rows.block < block)
     np.maximum.at(free, rows.processor[earlier], measured.end_ns[earlier] - begin)
-    inside = (rows.block == block) & (rows.awaits != NONE) & (rows.distance > 0)
-    for row in np.flatnonzero(inside):
-        signal = np.flatnonzero(
-            (rows.signal == rows.awaits[row]) & (rows.block == block - rows.distance[row])
-        )
-        if len(signal):
-            slots[int(rows.awaits[row])] = _signalled_ns(program, measured, int(signal[-1])) - begin
+    passed, signalled = _waited_before(program, measured, block, first)
+    free = np.maximum(free, passed - begin)
+    for row in np.flatnonzero((rows.block == block) & (rows.awaits != NONE) & (rows.distance > 0)):
+        slot = int(rows.awaits[row])
+        time = signalled.get((block - int(rows.distance[row]), slot))
+        if time is not None:
+            slots[slot] = time - begin
     return StartingState(free, slots)
 
 
@@ -142,14 +151,35 @@ def block_begin_ns(program: Program, measured: RankTimeline, block: int) -> int:
     return int(measured.start_ns[chosen].min())
 
 
-def _signalled_ns(program: Program, measured: RankTimeline, signal: int) -> int:
-    """When what `signal` captured was done."""
+def _waited_before(
+    program: Program, measured: RankTimeline, block: int, first_ns: int
+) -> tuple[NDArray[np.int64], dict[tuple[int, int], int]]:
+    """Before `block`: when each stream had got past its waits, and what (block, slot) captured."""
     rows = program.rows
-    if rows.kind[signal] != TaskKind.RECORD:
-        return int(measured.end_ns[signal])
-    on_stream = (rows.processor == rows.stream[signal]) & (rows.launch != NONE)
-    captured = np.flatnonzero(on_stream[:signal])
-    return int(measured.end_ns[captured[-1]]) if len(captured) else int(measured.start_ns[signal])
+    passed = np.full(len(program.processors), first_ns, np.int64)
+    known: dict[int, int] = {}
+    if program.start is not None:
+        passed = first_ns + program.start.free_ns
+        known = {slot: first_ns + time for slot, time in program.start.slot_ns.items()}
+    device = np.flatnonzero((rows.launch != NONE) & (rows.block < block))
+    tasks = {stream: device[rows.processor[device] == stream] for stream in np.unique(rows.processor[device])}
+    signalled: dict[tuple[int, int], int] = {}
+    waits = (rows.kind == TaskKind.WAIT_EVENT) & (rows.awaits != NONE)
+    for row in np.flatnonzero((rows.block < block) & (waits | (rows.signal != NONE))).tolist():
+        own, stream = int(rows.block[row]), int(rows.stream[row])
+        if waits[row]:
+            slot = int(rows.awaits[row])
+            time = signalled.get((own - int(rows.distance[row]), slot), known.get(slot))
+            passed[stream] = max(int(passed[stream]), time if time is not None else first_ns)
+        elif rows.kind[row] == TaskKind.RECORD:
+            given = tasks.get(stream, device[:0])
+            place = int(np.searchsorted(given, row))
+            last = given[place - 1 : place]
+            done = int(measured.end_ns[last[0]] if len(last) else measured.start_ns[row])
+            signalled[own, int(rows.signal[row])] = max(int(passed[stream]), done)
+        else:
+            signalled[own, int(rows.signal[row])] = int(measured.end_ns[row])
+    return passed, signalled
 
 
 def _with_launches(rows: Rows, host_rows: NDArray[np.intp]) -> NDArray[np.bool_]:
@@ -169,13 +199,18 @@ def _select(program: Program, chosen: NDArray[np.bool_]) -> Program:
     return replace(program, rows=rows.with_columns(launch=launch))
 
 
-def _fresh_slots(rows: Rows, first_free: int) -> Rows:
-    """New numbers for the slots signalled among `rows`; slots from outside keep theirs."""
-    own = np.unique(rows.signal[rows.signal != NONE])
+def _fresh_slots(rows: Rows, taken: NDArray[np.int32], first_free: int) -> Rows:
+    """New numbers for the slots signalled among `rows` that are `taken`; all others keep theirs.
+
+    A block that was taken apart is so put together again: a slot that nobody else signals is what
+    the rest awaits.
+    """
+    own = np.intersect1d(rows.signal[rows.signal != NONE], taken)
     if not len(own):
         return rows
-    renumber = np.arange(max(int(own[-1]), int(rows.awaits.max(initial=0))) + 2, dtype=np.int32)
-    renumber[own] = first_free + np.arange(len(own))
+    most = max(int(rows.signal.max(initial=0)), int(rows.awaits.max(initial=0)))
+    renumber = np.arange(most + 2, dtype=np.int32)
+    renumber[own] = max(first_free, most + 1) + np.arange(len(own))
     renumber[-1] = NONE  # what NONE indexes
     # a wait for an earlier block's signal still means that one
     inside = (rows.awaits != NONE) & (rows.distance == 0)

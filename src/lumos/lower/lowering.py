@@ -184,7 +184,8 @@ def _release(context: RankContext, release: NDArray[np.int64]) -> None:
 
 
 def _release_captured(context: RankContext, release: NDArray[np.int64]) -> None:
-    """A record on a stream that was given nothing yet captures what ran into the recorded start."""
+    """What ran into the recorded start: captured by records on streams given nothing yet, or
+    awaited by host rows whose signal lies before the job."""
     rows, start = context.program.rows, context.program.start
     assert start is not None
     for kind, task in (
@@ -196,6 +197,10 @@ def _release_captured(context: RankContext, release: NDArray[np.int64]) -> None:
         early = (record != NONE) & (captured == NONE)
         held = task[waiting[early]]
         release[held] = np.maximum(release[held], start.free_ns[rows.stream[record[early]]])
+    host = np.flatnonzero((rows.kind != TaskKind.WAIT_EVENT) & (rows.awaits != NONE)).astype(np.int64)
+    for row in host[context.signalling_row(host) == NONE].tolist():
+        known = start.slot_ns.get(int(rows.awaits[row]), 0)
+        release[context.offset + row] = max(int(release[context.offset + row]), known)
 
 
 def _describe(job: Job, contexts: list[RankContext]) -> Callable[[int], str]:
