@@ -266,13 +266,14 @@ class Thread:
 
     def synchronize(
         self, stream: int = WHOLE_DEVICE, duration: int = 1, event: str | None = None,
-        name: str = "cudaStreamSynchronize",
+        name: str = "cudaStreamSynchronize", distance: int = 0,
     ) -> int:  # fmt: skip
         """A call that blocks: for a stream, for all of them, or for what an event captured."""
         slot = NONE if event is None else self.rank.slot(event)
         return self.rank.add(
-            TaskKind.SYNCHRONIZE, name, self.number, duration, stream=stream, awaits=slot
-        )
+            TaskKind.SYNCHRONIZE, name, self.number, duration, stream=stream, awaits=slot,
+            distance=distance,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

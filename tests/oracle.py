@@ -124,6 +124,8 @@ class Oracle:
         lags = self.job.lags
         kind = TaskKind(rows.kind[row])
         if kind == TaskKind.SYNCHRONIZE:
+            if rows.awaits[row] != NONE and self._signal_of(r, row) is None:
+                time = max(time, self._signalled_before(r, row))
             lag = lags.synchronize.get(rank.program.names[rows.name[row]], 0)
             for stream, before in self._awaited_by_call(r, row):
                 item = self._last_given(r, stream, before)
@@ -136,9 +138,11 @@ class Oracle:
                 time = max(time, done + lag)
         elif rows.awaits[row] != NONE and kind != TaskKind.WAIT_EVENT:
             signal = self._signal_of(r, row)
-            if signal is not None:
-                if signal not in rank.end:
-                    return None
+            if signal is None:
+                time = max(time, self._signalled_before(r, row))
+            elif signal not in rank.end:
+                return None
+            else:
                 time = max(time, rank.end[signal] + lags.hand_off)
         if lags.back_pressure_depth > 0 and kind == TaskKind.LAUNCH:
             for blocker in self._launches_before(r, row, lags.back_pressure_depth):
@@ -266,6 +270,11 @@ class Oracle:
     def _busy_until(self, r: int, processor: int) -> int:
         start = self.ranks[r].program.start
         return 0 if start is None else int(start.free_ns[processor])
+
+    def _signalled_before(self, r: int, row: int) -> int:
+        start = self.ranks[r].program.start
+        slot = int(self.ranks[r].program.rows.awaits[row])
+        return 0 if start is None else start.slot_ns.get(slot, 0)
 
     def _last_given(self, r: int, stream: int, before: int) -> int | None:
         """The last item that `stream` was given before host position `before`."""

@@ -30,7 +30,10 @@ class _Written:
 
 
 @st.composite
-def jobs(draw: st.DrawFn, *, most_ranks: int = 1, waves: bool = False, calls: int = 30) -> Job:
+def jobs(
+    draw: st.DrawFn, *, most_ranks: int = 1, most_threads: int = 2, waves: bool = False,
+    calls: int = 30,
+) -> Job:  # fmt: skip
     """A job of up to `most_ranks` ranks; `waves` lets kernels fill their GPU."""
     drawn = Drawing(
         launch={name: draw(st.integers(1, 9)) for name in _launch_classes()},
@@ -43,13 +46,15 @@ def jobs(draw: st.DrawFn, *, most_ranks: int = 1, waves: bool = False, calls: in
     count = draw(st.integers(1, most_ranks))
     for name, members in (("all", range(count)), ("ends", {0, count - 1})):
         drawn.group(name, *members)
-    ranks = [_rank(draw, drawn) for _ in range(count)]
+    ranks = [_rank(draw, drawn, most_threads) for _ in range(count)]
+    for one in ranks:
+        one.threads[0].work("begin", draw(small))
     for kind in draw(st.lists(st.sampled_from(KINDS), min_size=1, max_size=calls)):
         _write(draw, kind, ranks, waves=waves)
     for one in ranks:
         one.threads[0].work("end", 1)
         if draw(st.booleans()):
-            free = {number: draw(small) for number in range(len(one.rank.processors))}
+            free = {number: draw(small) for number in range(1, len(one.rank.processors))}
             one.rank.starts(free, {"early": draw(small)})
         else:
             one.rank.starts({}, {"early": 0})
@@ -61,9 +66,9 @@ def _launch_classes() -> list[str]:
     return [f"{call}|{kind.name}" for call in calls for kind in TaskKind if kind >= TaskKind.KERNEL]
 
 
-def _rank(draw: st.DrawFn, drawn: Drawing) -> _Written:
+def _rank(draw: st.DrawFn, drawn: Drawing, most_threads: int) -> _Written:
     rank = drawn.rank()
-    threads = [rank.thread(f"thread {n}") for n in range(draw(st.integers(1, 2)))]
+    threads = [rank.thread(f"thread {n}") for n in range(draw(st.integers(1, most_threads)))]
     return _Written(rank, threads, [rank.stream(n) for n in range(draw(st.integers(1, 3)))])
 
 
@@ -128,14 +133,15 @@ def _write_own(draw: st.DrawFn, kind: str, one: _Written, *, waves: bool) -> Non
         thread.signal(slot)
     elif kind == "hand_off":
         known = [(block - b, slot) for b, slots in enumerate(one.signalled) for _, slot in slots]
-        if known:
-            distance, slot = draw(st.sampled_from(known))
-            thread.gap(length, slot, distance)
+        distance, slot = draw(st.sampled_from([(block + 1, "early"), *known]))
+        thread.gap(length, slot, distance)
 
 
 def _synchronize(draw: st.DrawFn, one: _Written, thread: Thread, stream: int, length: int) -> None:
-    if one.recorded[-1] and draw(st.booleans()):
-        event = f"event {draw(st.integers(0, one.recorded[-1] - 1))}"
-        thread.synchronize(stream, length, event, name="event")
+    if draw(st.booleans()):
+        block = len(one.recorded) - 1
+        known = [(block - b, f"event {n}") for b, count in enumerate(one.recorded) for n in range(count)]
+        distance, event = draw(st.sampled_from([(block + 1, "early"), *known]))
+        thread.synchronize(stream, length, event, name="event", distance=distance)
     else:
         thread.synchronize(draw(st.sampled_from([stream, WHOLE_DEVICE])), length)
