@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,48 +42,33 @@ def assemble_program(
     Times of the returned timeline are as absolute as the trace's. The program has room for
     `collectives` descriptions, which are filled in when the ranks are matched.
     """
-    source, is_task = _interleave(host, tasks)
-    step = steps.step_at(host.columns["start_ns"])
-    host_row = np.where(is_task, host.row_of_segment[tasks.segment[source * is_task]], source) if len(tasks) else source
-    block = step[host_row]
     main = _main_thread(steps, thread_labels, host)
-    idle = _trailing_pauses(host, main)
-    kept = np.flatnonzero((block != NONE) & ~(idle[host_row] & ~is_task))
-    source, is_task, block, host_row = source[kept], is_task[kept], block[kept], host_row[kept]
-    new_row = np.full(len(host.columns["kind"]), NONE, np.int64)
-    new_row[source[~is_task]] = np.flatnonzero(~is_task)
+    block = steps.step_at(host.columns["start_ns"])
+    table = _interleave(host, tasks, (block != NONE) & ~_trailing_pauses(host, main))
+    threads = np.int32(len(thread_labels))
 
-    def column(name: str, of_task: NDArray[np.int64] | int) -> NDArray[np.int64]:
-        values = np.empty(len(source), np.int64)
-        values[~is_task] = host.columns[name][source[~is_task]]
-        values[is_task] = of_task if isinstance(of_task, int) else of_task[source[is_task]]
-        return values
+    def column(name: str, of_task: NDArray[Any] | int) -> NDArray[Any]:
+        return table.column(host.columns[name], of_task)
 
-    threads = len(thread_labels)
-    start, end = column("start_ns", tasks.start_ns), column("end_ns", tasks.end_ns)
-    event = column("event", tasks.event)
-    stream = column("stream", NONE)
     kind = column("kind", _task_kinds(trace, tasks, collective_of_task))
+    start, end = column("start_ns", tasks.start_ns), column("end_ns", tasks.end_ns)
+    event, stream = column("event", tasks.event.astype(np.int32)), column("stream", NONE)
     rows = Rows(
-        kind=kind.astype(np.uint8),
-        name=_names(trace, event, kind).astype(np.int32),
-        processor=column("thread", tasks.stream.astype(np.int64) + threads).astype(np.int32),
+        kind=kind,
+        name=_names(trace, event, kind),
+        processor=column("thread", tasks.stream + threads),
         duration_ns=end - start,
-        delay_ns=np.zeros(len(source), np.int64),
-        launch=np.where(is_task, new_row[host_row], NONE).astype(np.int32),
-        stream=np.where(stream >= 0, stream + threads, stream).astype(np.int32),
-        signal=column("signal", NONE).astype(np.int32),
-        awaits=column("awaits", NONE).astype(np.int32),
-        distance=column("distance", 0).astype(np.int32),
-        block=block.astype(np.int32),
-        collective=column("collective", collective_of_task.astype(np.int64)).astype(np.int32)
-        if "collective" in host.columns
-        else np.where(is_task, collective_of_task[source * is_task] if len(tasks) else NONE, NONE).astype(np.int32),
-        event=event,
+        delay_ns=np.zeros(len(kind), np.int64),
+        launch=table.launch,
+        stream=np.where(stream >= 0, stream + threads, stream),
+        signal=column("signal", NONE),
+        awaits=column("awaits", NONE),
+        distance=column("distance", 0),
+        block=table.column(block, block[host.row_of_segment[tasks.segment]] if len(tasks) else NONE),
+        collective=table.column(np.broadcast_to(np.int32(NONE), len(block)), collective_of_task),
+        event=event.astype(np.int64),
         frozen=kind == TaskKind.GAP,
-        waves=np.where(is_task, waves_of_tasks(trace, tasks)[source * is_task], 0).astype(np.float32)
-        if len(tasks)
-        else np.zeros(len(source), np.float32),
+        waves=table.column(np.broadcast_to(np.float32(0), len(block)), waves_of_tasks(trace, tasks)),
     )
     program = Program(
         rows=rows,
@@ -91,38 +79,59 @@ def assemble_program(
         start=_state_before(host, tasks, steps, threads),
         main_thread=main,
     )
-    return program, RankTimeline(start, end, np.zeros(len(source), np.int64))
+    return program, RankTimeline(start, end, np.zeros(len(kind), np.int64))
 
 
-def _interleave(host: HostRows, tasks: DeviceTasks) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """The order of all rows: (index into host rows or device tasks, which of the two)."""
-    count = len(host.columns["kind"])
+@dataclass(frozen=True)
+class _Table:
+    """Where host rows and device tasks stand in the rows of the program; `launch` is its column."""
+
+    host: NDArray[np.intp]
+    host_place: NDArray[np.intp]
+    task: NDArray[np.intp]
+    task_place: NDArray[np.intp]
+    launch: NDArray[np.int32]
+
+    def column(self, of_host: NDArray[Any], of_task: NDArray[Any] | int) -> NDArray[Any]:
+        """A column of the program, of the type of `of_host`."""
+        values = np.empty(len(self.launch), of_host.dtype)
+        values[self.host_place] = of_host[self.host]
+        values[self.task_place] = of_task if isinstance(of_task, int) else of_task[self.task]
+        return values
+
+
+def _interleave(host: HostRows, tasks: DeviceTasks, kept: NDArray[np.bool_]) -> _Table:
+    """The `kept` host rows in their order, behind each the tasks it launched."""
     launched = np.flatnonzero(tasks.segment != NONE)
     launch = host.row_of_segment[tasks.segment[launched]]
-    launched, launch = launched[launch != NONE], launch[launch != NONE]
-    place = np.concatenate([np.arange(count), launch])
-    is_task = np.concatenate([np.zeros(count, bool), np.ones(len(launched), bool)])
-    source = np.concatenate([np.arange(count), launched])
-    order = np.lexsort((source, is_task, place))
-    return source[order], is_task[order]
+    found = (launch != NONE) & kept[launch]
+    launched, launch = launched[found], launch[found]
+    order = np.argsort(launch, kind="stable")
+    launched, launch = launched[order], launch[order]
+    row = np.flatnonzero(kept)
+    row_place = np.arange(len(row)) + np.searchsorted(launch, row)
+    task_place = np.arange(len(launch)) + kept.cumsum()[launch]
+    new_row = np.empty(len(kept), np.int32)
+    new_row[row] = row_place
+    of_row = np.full(len(row) + len(launch), NONE, np.int32)
+    of_row[task_place] = new_row[launch]
+    return _Table(row, row_place, launched, task_place, of_row)
 
 
 def _task_kinds(
     trace: Trace, tasks: DeviceTasks, collective_of_task: NDArray[np.int32]
-) -> NDArray[np.int64]:
-    kinds = np.full(len(EventKind), TaskKind.KERNEL, np.int64)
+) -> NDArray[np.uint8]:
+    kinds = np.full(len(EventKind), TaskKind.KERNEL, np.uint8)
     kinds[EventKind.COPY], kinds[EventKind.SET] = TaskKind.COPY, TaskKind.SET
     kind = kinds[trace.kind[tasks.event]]
     kind[collective_of_task != NONE] = TaskKind.COLLECTIVE
     return kind
 
 
-def _names(trace: Trace, event: NDArray[np.int64], kind: NDArray[np.int64]) -> NDArray[np.int64]:
-    own = np.full(len(event), len(trace.strings), np.int64)
-    own[kind == TaskKind.RECORD] += 1
-    own[kind == TaskKind.SIGNAL] += 2
-    own[kind == TaskKind.SYNCHRONIZE] += 3
-    return np.where(event == NONE, own, trace.name[event].astype(np.int64))
+def _names(trace: Trace, event: NDArray[np.int32], kind: NDArray[np.uint8]) -> NDArray[np.int32]:
+    own = np.full(len(TaskKind), len(trace.strings), np.int32)
+    own[[TaskKind.RECORD, TaskKind.SIGNAL, TaskKind.SYNCHRONIZE]] += np.arange(1, 4, dtype=np.int32)
+    return np.where(event == NONE, own[kind], trace.name[event])
 
 
 def _processors(

@@ -24,8 +24,8 @@ class Segments:
     of the outermost operator around it.
     """
 
-    event: NDArray[np.int64]
-    top: NDArray[np.int64]
+    event: NDArray[np.int32]
+    top: NDArray[np.int32]
     thread: NDArray[np.int32]
     start_ns: NDArray[np.int64]
     end_ns: NDArray[np.int64]
@@ -121,8 +121,8 @@ def goes_on(event, at, count, own, thread):  # type: ignore[no-untyped-def]
 def _segment(rows, thread, start, end, is_call):  # type: ignore[no-untyped-def]
     count = len(rows)
     size = 4 * count + 4
-    event = np.empty(size, np.int64)
-    top = np.empty(size, np.int64)
+    event = np.empty(size, np.int32)
+    top = np.empty(size, np.int32)
     at = np.empty(size, np.int32)
     begin = np.empty(size, np.int64)
     finish = np.empty(size, np.int64)

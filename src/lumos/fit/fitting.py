@@ -54,6 +54,11 @@ def fit(job: Job, measured: Timeline) -> Job:
     `measured` is the run that the rows were recorded in. Recorded start times decide lags and
     own times only through typical values by class; delays are kept beside and used on demand.
     """
+    return _with_delays(_with_lags(job, measured), measured)
+
+
+def _with_lags(job: Job, measured: Timeline) -> Job:
+    """Lags by class, and durations without waiting."""
     job = replace(job, lags=replace(job.lags, back_pressure_depth=back_pressure_depth(job, measured)))
     graph = lower(job)
     start, end = measured_times(graph, measured)
@@ -66,8 +71,7 @@ def fit(job: Job, measured: Timeline) -> Job:
     lags = replace(lags, event_wait=_event_lag(job, lags, graph, start, end, ready))
     job, sync_lags = _own_times(job, graph, start, end, ready)
     job = _transfer_times(job, graph, start, end)
-    job = replace(job, lags=replace(lags, synchronize=sync_lags))
-    return _with_delays(job, measured)
+    return replace(job, lags=replace(lags, synchronize=sync_lags))
 
 
 def _per_program(job: Job, graph: ExecutionGraph) -> Iterable[tuple[Program, slice]]:
