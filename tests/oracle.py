@@ -44,6 +44,9 @@ class _Rank:
     start: dict[int, int] = field(default_factory=dict)  # own time begins
     end: dict[int, int] = field(default_factory=dict)
     passed: dict[int, int] = field(default_factory=dict)  # wait row: when its stream got past it
+    signals: dict[int, int | None] = field(default_factory=dict)  # looked up once
+    given: dict[tuple[int, int], int | None] = field(default_factory=dict)
+    blockers: dict[int, list[int]] = field(default_factory=dict)
 
     def done(self, item: int) -> int | None:
         """When a stream was done with an item: a task's end, a wait's passing."""
@@ -172,7 +175,9 @@ class Oracle:
     def _launches_before(self, r: int, call: int, depth: int) -> list[int]:
         """On each stream that `call` gives tasks to, the first task of the call `depth` before."""
         rank, rows = self.ranks[r], self.ranks[r].program.rows
-        found = []
+        if call in rank.blockers:
+            return rank.blockers[call]
+        found = rank.blockers[call] = []
         for order in rank.streams.values():
             calls: dict[int, int] = {}  # launching call -> its first task on this stream
             for item in order:
@@ -278,18 +283,23 @@ class Oracle:
 
     def _last_given(self, r: int, stream: int, before: int) -> int | None:
         """The last item that `stream` was given before host position `before`."""
-        earlier = [item for item in self.ranks[r].streams.get(stream, []) if item < before]
-        return earlier[-1] if earlier else None
+        rank = self.ranks[r]
+        if (stream, before) not in rank.given:
+            earlier = [item for item in rank.streams.get(stream, []) if item < before]
+            rank.given[stream, before] = earlier[-1] if earlier else None
+        return rank.given[stream, before]
 
     def _signal_of(self, r: int, row: int) -> int | None:
-        rows = self.ranks[r].program.rows
-        block = rows.block[row] - rows.distance[row]
-        found = [
-            other
-            for other in range(len(rows))
-            if rows.signal[other] == rows.awaits[row] and rows.block[other] == block
-        ]
-        return found[-1] if found else None
+        rows, known = self.ranks[r].program.rows, self.ranks[r].signals
+        if row not in known:
+            block = rows.block[row] - rows.distance[row]
+            found = [
+                other
+                for other in range(len(rows))
+                if rows.signal[other] == rows.awaits[row] and rows.block[other] == block
+            ]
+            known[row] = found[-1] if found else None
+        return known[row]
 
     def _meet(self) -> None:
         """The k-th collective of a group in a block is one for all its members."""

@@ -172,7 +172,7 @@ def _event_lag(
         lag = start[task[mine]] - held[mine] - usual[program.rows.kind[row]]
         called = end[own.start + program.rows.launch[row]]
         alone = (held[mine] > other[mine] + CLEAR_NS) & (called + CLEAR_NS <= held[mine])
-        values.append(lag[alone & (lag <= LONGEST_LAG_NS)])
+        values.append(lag[alone & (lag <= UNEXPLAINED_NS)])
     return _typical(np.concatenate(values)) if any(map(len, values)) else 0
 
 
