@@ -49,14 +49,13 @@ def host_threads(trace: Trace) -> tuple[NDArray[np.int64], NDArray[np.int32], li
     Threads are numbered by the time of their first event.
     """
     rows = np.flatnonzero((trace.kind == EventKind.OPERATOR) | (trace.kind == EventKind.CALL))
-    key = trace.process[rows].astype(np.int64) << 32 | trace.thread[rows].astype(np.int64)
-    keys, first, inverse = np.unique(key, return_index=True, return_inverse=True)
-    begin = np.full(len(keys), np.iinfo(np.int64).max)
+    inverse, first = _pairs(trace.process[rows], trace.thread[rows])
+    begin = np.full(len(first), np.iinfo(np.int64).max)
     np.minimum.at(begin, inverse, trace.start_ns[rows])
-    rank_of_key = np.empty(len(keys), np.int32)
-    rank_of_key[np.lexsort((first, begin))] = np.arange(len(keys), dtype=np.int32)
+    rank_of_key = np.empty(len(first), np.int32)
+    rank_of_key[np.lexsort((first, begin))] = np.arange(len(first), dtype=np.int32)
     thread = rank_of_key[inverse]
-    labels = [("", "")] * len(keys)
+    labels = [("", "")] * len(first)
     for position, number in enumerate(rank_of_key):
         row = rows[first[position]]
         labels[number] = (trace.text(trace.process[row]), trace.text(trace.thread[row]))
@@ -65,71 +64,58 @@ def host_threads(trace: Trace) -> tuple[NDArray[np.int64], NDArray[np.int32], li
     return rows[order], thread[order], labels
 
 
+def _pairs(
+    one: NDArray[np.int32], other: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
+    """A number for each pair of indices of strings, and where each pair comes first."""
+    other = _numbered(other)
+    pair = _numbered(_numbered(one) * (int(other.max(initial=0)) + 1) + other)
+    first = np.empty(int(pair.max(initial=-1)) + 1, np.intp)
+    first[pair[::-1]] = np.arange(len(pair))[::-1]
+    return pair, first
+
+
+def _numbered(values: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Small numbers, MISSING among them, numbered without holes; their order is kept."""
+    used = np.bincount(values + 1) > 0
+    return (used.cumsum() - 1)[values + 1]  # type: ignore[no-any-return]
+
+
 def segment_threads(
     trace: Trace, window: tuple[int, int] | None = None
 ) -> tuple[Segments, list[tuple[str, str]]]:
     """Cut the host time of every thread into pieces: own time of operators, calls, gaps.
 
     Every thread is covered from the first host event of the trace to the last, annotations
-    included, and over the whole `window` (begin, end) [ns] where one is given. Zero-length pieces are dropped except calls, which are always kept.
+    included, and over the whole `window` (begin, end) [ns] where one is given. Pieces of no length
+    are dropped, calls excepted.
     """
+    host = np.isin(trace.kind, (EventKind.OPERATOR, EventKind.CALL, EventKind.ANNOTATION))
+    limits = np.iinfo(np.int64)
+    first = int(np.min(trace.start_ns, where=host, initial=limits.max))
+    last = int(np.max(trace.start_ns + trace.duration_ns, where=host, initial=limits.min))
+    if window is not None:
+        first, last = min(first, window[0]), max(last, window[1])
     rows, thread, labels = host_threads(trace)
     start = trace.start_ns[rows]
     end = start + trace.duration_ns[rows]
     is_call = trace.kind[rows] == EventKind.CALL
-    pieces = Segments(*_segment(rows, thread, start, end, is_call))
-    host = np.isin(trace.kind, (EventKind.OPERATOR, EventKind.CALL, EventKind.ANNOTATION))
-    first = int(trace.start_ns[host].min(initial=np.iinfo(np.int64).max))
-    last = int((trace.start_ns + trace.duration_ns)[host].max(initial=np.iinfo(np.int64).min))
-    if window is not None:
-        first, last = min(first, window[0]), max(last, window[1])
-    return _cover(pieces, len(labels), first, last), labels
-
-
-def _cover(pieces: Segments, threads: int, first: int, last: int) -> Segments:
-    """Add the pauses before the first and behind the last piece of every thread."""
-    places, starts, ends, numbers = [], [], [], []
-    bounds = np.searchsorted(pieces.thread, np.arange(threads + 1))
-    for thread in range(threads):
-        low, high = bounds[thread], bounds[thread + 1]
-        if pieces.start_ns[low] > first:
-            places.append(low)
-            starts.append(first)
-            ends.append(pieces.start_ns[low])
-            numbers.append(thread)
-        if pieces.end_ns[high - 1] < last:
-            places.append(high)
-            starts.append(pieces.end_ns[high - 1])
-            ends.append(last)
-            numbers.append(thread)
-    return Segments(
-        event=np.insert(pieces.event, places, NONE),
-        top=np.insert(pieces.top, places, NONE),
-        thread=np.insert(pieces.thread, places, numbers),
-        start_ns=np.insert(pieces.start_ns, places, starts),
-        end_ns=np.insert(pieces.end_ns, places, ends),
-    )
+    size = 4 * len(rows) + 2 * len(labels)  # numpy asks for huge pages, compiled code does not
+    pieces = [np.empty(size, kind) for kind in (np.int32, np.int32, np.int32, np.int64, np.int64)]
+    count = _segment(rows, thread, start, end, is_call, first, last, *pieces)
+    return Segments(*(column[:count] for column in pieces)), labels
 
 
 @compiled()
-def goes_on(event, at, count, own, thread):  # type: ignore[no-untyped-def]
-    """Whether the last piece is of the same event: an operator of no length came between."""
-    return count > 0 and event[count - 1] == own and at[count - 1] == thread
-
-
-@compiled()
-def _segment(rows, thread, start, end, is_call):  # type: ignore[no-untyped-def]
+def _segment(  # type: ignore[no-untyped-def]
+    rows, thread, start, end, is_call, first, last, event, top, at, begin, finish
+):
     count = len(rows)
-    size = 4 * count + 4
-    event = np.empty(size, np.int32)
-    top = np.empty(size, np.int32)
-    at = np.empty(size, np.int32)
-    begin = np.empty(size, np.int64)
-    finish = np.empty(size, np.int64)
     stack = np.empty(count + 1, np.int64)
     stack_end = np.empty(count + 1, np.int64)
     depth = 0
     n = 0
+    opened = 0  # pieces before this one are of other threads, or the thread's opening pause
     now = np.int64(0)
     for i in range(count + 1):
         new_thread = i == count or i == 0 or thread[i] != thread[i - 1]
@@ -139,7 +125,7 @@ def _segment(rows, thread, start, end, is_call):  # type: ignore[no-untyped-def]
             depth -= 1
             if stack_end[depth] > now:
                 own = rows[stack[depth]]
-                if goes_on(event, at, n, own, thread[stack[depth]]):
+                if n > opened and event[n - 1] == own:  # an operator of no length came between
                     n -= 1
                 else:
                     begin[n] = now
@@ -149,13 +135,20 @@ def _segment(rows, thread, start, end, is_call):  # type: ignore[no-untyped-def]
                 finish[n] = stack_end[depth]
                 n += 1
                 now = stack_end[depth]
+        if new_thread and i > 0 and now < last:
+            event[n], top[n], at[n], begin[n], finish[n] = -1, -1, thread[i - 1], now, last
+            n += 1
         if i == count:
             break
         if new_thread:
             now = start[i]
+            if now > first:
+                event[n], top[n], at[n], begin[n], finish[n] = -1, -1, thread[i], first, now
+                n += 1
+            opened = n
         if start[i] > now:
             own = rows[stack[depth - 1]] if depth > 0 else -1
-            if goes_on(event, at, n, own, thread[i]):
+            if n > opened and event[n - 1] == own:
                 n -= 1
             else:
                 begin[n] = now
@@ -180,4 +173,4 @@ def _segment(rows, thread, start, end, is_call):  # type: ignore[no-untyped-def]
             stack[depth] = i
             stack_end[depth] = own_end
             depth += 1
-    return event[:n], top[:n], at[:n], begin[:n], finish[:n]
+    return n
