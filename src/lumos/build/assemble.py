@@ -69,6 +69,10 @@ def assemble_program(
         event=event.astype(np.int64),
         frozen=kind == TaskKind.GAP,
         waves=table.column(np.broadcast_to(np.float32(0), len(block)), waves_of_tasks(trace, tasks)),
+        work=np.full(len(kind), NONE, np.int32),
+        phase=np.zeros(len(kind), np.uint8),
+        layer=np.full(len(kind), NONE, np.int16),
+        micro_batch=np.full(len(kind), NONE, np.int16),
     )
     program = Program(
         rows=rows,

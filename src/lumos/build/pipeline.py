@@ -15,12 +15,15 @@ from lumos.build.hand_offs import find_hand_offs
 from lumos.build.collectives import Communication, describe_communication
 from lumos.build.host_communication import find_host_spans, find_host_waits
 from lumos.build.kernels import communication_kernels
+from lumos.build.nesting import nest
 from lumos.build.pieces import host_pieces
 from lumos.build.ranks import match_ranks
 from lumos.build.steps import cut_to, find_steps
+from lumos.build.structure import recognise_structure
 from lumos.build.synchronize import find_synchronizations
 from lumos.build.threads import segment_threads
 from lumos.build.waits import resolve_waits
+from lumos.build.work import describe_work
 from lumos.graph.job import NONE, Job, Placement, Program, Provenance
 from lumos.graph.timeline import RankTimeline, Timeline
 from lumos.graph.trace import EventKind, Trace
@@ -89,4 +92,8 @@ def build_rank(
         Counter(wait.evidence.name.lower() for wait in waits),
         int((classes == CallClass.WAIT_EVENT).sum()),
     )
-    return replace(program, provenance=provenance), run, described
+    nesting = nest(trace)
+    work, works = describe_work(trace, nesting, program, described)
+    phase, layer, micro_batch = recognise_structure(trace, nesting, program, thread_labels)
+    rows = program.rows.with_columns(work=work, phase=phase, layer=layer, micro_batch=micro_batch)
+    return replace(program, rows=rows, works=works, provenance=provenance), run, described

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from lumos.graph.finding import Finding
 from lumos.graph.trace import ProcessGroup
+from lumos.graph.work import Work
 
 NONE = -1
 WHOLE_DEVICE = -2
@@ -66,6 +67,10 @@ class Rows:
     event: NDArray[np.int64]  # row of the trace it comes from, NONE for rows of our own making
     frozen: NDArray[np.bool_]  # host time between operators that no rule explains
     waves: NDArray[np.float32]  # how many times over a kernel fills its GPU; 0 where unknown
+    work: NDArray[np.int32]  # of a device row: index into Program.works
+    phase: NDArray[np.uint8]  # Phase; UNKNOWN where nothing tells
+    layer: NDArray[np.int16]  # NONE where nothing tells
+    micro_batch: NDArray[np.int16]  # NONE where nothing tells
 
     def __len__(self) -> int:
         return len(self.kind)
@@ -178,6 +183,7 @@ class Program:
     start: StartingState | None = None
     main_thread: int = 0  # index into processors: the thread that runs the steps
     provenance: Provenance = Provenance()
+    works: tuple[Work, ...] = ()
 
     def self_check(self) -> None:
         """Raise AssertionError where a row names something that is not there."""

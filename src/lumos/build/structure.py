@@ -1,0 +1,151 @@
+"""The place of every row in the model's step: phase, layer, micro-batch - where it can be told.
+
+Annotations tell first (`layer 3`, `micro-batch 1`, `## backward ##`), then the autograd engine's
+operators, then modules of recorded Python stacks; a backward operator belongs to the layer of the
+forward operator with its sequence number. What nothing tells stays unknown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lumos.build.nesting import Nesting
+from lumos.graph.job import NONE, Program
+from lumos.graph.trace import MISSING, EventKind, Trace
+from lumos.graph.work import Phase
+
+_BACKWARD_OPERATOR = "autograd::engine::evaluate_function"
+_LAYER = re.compile(r"\blayers?[ ._:#-]*(\d+)\b", re.IGNORECASE)
+_MODULE = re.compile(r"nn\.Module: \w*(?:Layer|Block|Bottleneck|Decoder|Encoder)\w*?_(\d+)$")
+_MICRO_BATCH = re.compile(r"\bmicro[ _-]?batch[ ._:#-]*(\d+)\b", re.IGNORECASE)
+_PHASES = (
+    (re.compile(r"Optimizer\.step#|(?:## )?optimizer(?: step)?(?: ##)?$", re.IGNORECASE), Phase.OPTIMIZER),
+    (re.compile(r"(?:## )?backward\b", re.IGNORECASE), Phase.BACKWARD),
+    (re.compile(r"(?:## )?forward\b|DistributedDataParallel\.forward", re.IGNORECASE), Phase.FORWARD),
+)  # fmt: skip
+
+
+def recognise_structure(
+    trace: Trace, nesting: Nesting, program: Program, thread_labels: Sequence[tuple[str, str]]
+) -> tuple[NDArray[np.uint8], NDArray[np.int16], NDArray[np.int16]]:
+    """Phase, layer and micro-batch of each row; UNKNOWN and NONE where nothing tells.
+
+    A device row has those of its launch.
+    """
+    rows = program.rows
+    host = np.where(rows.launch == NONE, np.arange(len(rows)), rows.launch)
+    event = rows.event[host]
+    known = event != NONE
+    time_ns = np.where(known, trace.start_ns[event], 0)
+    spans = _Spans(trace, thread_labels)
+    thread = rows.processor[host]
+    phase = _phases(trace, nesting, spans, event, thread, time_ns)
+    layer = spans.number(_LAYER, (EventKind.ANNOTATION,), thread, time_ns)
+    if (layer == NONE).all():
+        layer = spans.number(_MODULE, (EventKind.PYTHON,), thread, time_ns)
+    layer = _backward_layers(trace, nesting, event, phase, layer)
+    micro_batch = spans.number(_MICRO_BATCH, (EventKind.ANNOTATION,), thread, time_ns)
+    unknown = ~known
+    phase[unknown], layer[unknown], micro_batch[unknown] = Phase.UNKNOWN, NONE, NONE
+    return phase.astype(np.uint8), layer.astype(np.int16), micro_batch.astype(np.int16)
+
+
+class _Spans:
+    """Annotations and Python frames by thread, to ask which one is around a time."""
+
+    def __init__(self, trace: Trace, thread_labels: Sequence[tuple[str, str]]) -> None:
+        self.trace = trace
+        self.thread_of = {label: number for number, label in enumerate(thread_labels)}
+
+    def number(
+        self,
+        pattern: re.Pattern[str],
+        kinds: tuple[EventKind, ...],
+        thread: NDArray[np.int32],
+        time_ns: NDArray[np.int64],
+    ) -> NDArray[np.int64]:
+        """The number in the innermost span whose name has `pattern`; NONE outside."""
+        numbers = {
+            name: int(match.group(1))
+            for name, text in enumerate(self.trace.strings)
+            if (match := pattern.search(text)) is not None and len(match.group(1)) < 5
+        }
+        return self.around(numbers, kinds, thread, time_ns)
+
+    def around(
+        self,
+        value_of_name: dict[int, int],
+        kinds: tuple[EventKind, ...],
+        thread: NDArray[np.int32],
+        time_ns: NDArray[np.int64],
+    ) -> NDArray[np.int64]:
+        """The value of the span around each time on its thread, the one begun last; NONE outside."""
+        found = np.full(len(time_ns), NONE, np.int64)
+        if not value_of_name:
+            return found
+        trace = self.trace
+        names = np.fromiter(value_of_name, np.int64)
+        chosen = np.flatnonzero(np.isin(trace.kind, kinds) & np.isin(trace.name, names))
+        chosen = chosen[np.argsort(trace.start_ns[chosen], kind="stable")]
+        owner = np.array(
+            [
+                self.thread_of.get((trace.text(trace.process[row]), trace.text(trace.thread[row])), NONE)
+                for row in chosen
+            ],
+            np.int64,
+        )
+        value = np.array([value_of_name[int(trace.name[row])] for row in chosen], np.int64)
+        for number in np.unique(owner[owner != NONE]):
+            mine = chosen[owner == number]
+            begin, end = trace.start_ns[mine], trace.start_ns[mine] + trace.duration_ns[mine]
+            asked = np.flatnonzero(thread == number)
+            place = np.searchsorted(begin, time_ns[asked], side="right") - 1
+            inside = (place >= 0) & (time_ns[asked] < end[np.maximum(place, 0)])
+            found[asked[inside]] = value[owner == number][place[inside]]
+        return found
+
+
+def _phases(
+    trace: Trace,
+    nesting: Nesting,
+    spans: _Spans,
+    event: NDArray[np.int64],
+    thread: NDArray[np.int32],
+    time_ns: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    phase = np.full(len(event), int(Phase.UNKNOWN), np.int64)
+    for pattern, value in reversed(_PHASES):
+        names = {n: int(value) for n, text in enumerate(trace.strings) if pattern.match(text)}
+        around = spans.around(names, (EventKind.ANNOTATION,), thread, time_ns)
+        phase = np.where(around == NONE, phase, around)
+    backward = np.array([text.startswith(_BACKWARD_OPERATOR) for text in trace.strings], bool)
+    top = nesting.top[event]
+    is_backward = (event != NONE) & (top != NONE) & backward[trace.name[top]]
+    phase = np.where(is_backward, Phase.BACKWARD, phase)
+    return phase
+
+
+def _backward_layers(
+    trace: Trace,
+    nesting: Nesting,
+    event: NDArray[np.int64],
+    phase: NDArray[np.int64],
+    layer: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Backward rows take the layer of the forward operator with their sequence number."""
+    top = np.where(event == NONE, NONE, nesting.top[event])
+    own = np.where(event == NONE, MISSING, trace.sequence[event])
+    forward = (phase != Phase.BACKWARD) & (layer != NONE) & (own != MISSING)
+    backward = (phase == Phase.BACKWARD) & (layer == NONE) & (top != NONE)
+    wanted = np.where(backward, trace.sequence[top], MISSING)
+    if not forward.any() or not backward.any():
+        return layer
+    numbers, first = np.unique(own[forward], return_index=True)
+    layers = layer[forward][first]
+    place = np.minimum(np.searchsorted(numbers, wanted), len(numbers) - 1)
+    found = backward & (wanted != MISSING) & (numbers[place] == wanted)
+    return np.where(found, layers[place], layer)

@@ -1,0 +1,132 @@
+"""The work of every device task, from the operator that launched it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from lumos.build.collectives import Communication
+from lumos.build.nesting import Nesting
+from lumos.graph.job import NONE, Program, TaskKind
+from lumos.graph.trace import MISSING, Argument, EventKind, Trace
+from lumos.graph.work import Gemm, Work, WorkKind
+
+# Exact names of ATen operators and the families they belong to; first match counts.
+_KIND_OF_OPERATOR = (
+    (re.compile(r"aten::(?:mm|bmm|addmm|baddbmm|addbmm|_scaled_mm|matmul|linear|addmv|mv|dot)$"), WorkKind.GEMM),
+    (re.compile(r"aten::.*(?:attention|flash|sdp)|flash_attn::|fmha"), WorkKind.ATTENTION),
+    (re.compile(r"aten::.*conv"), WorkKind.CONVOLUTION),
+    (re.compile(r"aten::.*(?:batch_norm|layer_norm|group_norm|instance_norm|rms_norm)"), WorkKind.NORMALIZATION),
+    (re.compile(r"aten::_?(?:fused_adam|fused_sgd|foreach_)|.*multi_tensor"), WorkKind.OPTIMIZER),
+    (re.compile(r"aten::.*embedding|.*embedding.*lookup|fbgemm::.*embedding"), WorkKind.EMBEDDING),
+    (re.compile(r"aten::_?(?:sum|mean|max|min|argmax|softmax|log_softmax|norm|linalg_vector_norm|nll_loss|cumsum)"), WorkKind.REDUCTION),
+    (re.compile(r"aten::(?:add|sub|mul|div|neg|relu|gelu|silu|sigmoid|tanh|threshold|clamp|where|fill|zero|copy|exp|sqrt|rsqrt|pow|dropout|native_dropout|addcmul|addcdiv|lerp|masked_fill|eq|ne|lt|gt)"), WorkKind.ELEMENTWISE),
+)  # fmt: skip
+
+
+def describe_work(
+    trace: Trace, nesting: Nesting, program: Program, communications: Sequence[Communication]
+) -> tuple[NDArray[np.int32], tuple[Work, ...]]:
+    """For each row the number of its work (NONE for host rows), and the table of works.
+
+    Tasks of equal kind, operator, shapes, types and bytes share one entry.
+    """
+    rows = program.rows
+    device = np.flatnonzero(rows.launch != NONE)
+    number = np.full(len(rows), NONE, np.int32)
+    if not len(device):
+        return number, ()
+    launching = rows.event[rows.launch[device]]
+    is_operator = trace.kind[launching] == EventKind.OPERATOR
+    operator = np.where(is_operator, launching, nesting.parent[launching])
+    size = trace.argument_column(Argument.BYTES)[rows.event[device]]
+    key = np.stack(
+        [
+            rows.kind[device].astype(np.int64),
+            np.where(operator == NONE, NONE, trace.name[operator]),
+            np.where(operator == NONE, NONE, trace.shapes[operator]),
+            np.where(operator == NONE, NONE, trace.dtypes[operator]),
+            size,
+            rows.collective[device].astype(np.int64),
+        ]
+    )
+    mixed = np.zeros(len(device), np.int64)
+    for column in key:  # one number a distinct combination, a column at a time
+        _, code = np.unique(column, return_inverse=True)
+        _, mixed = np.unique(mixed * (len(device) + 1) + code, return_inverse=True)
+    _, first = np.unique(mixed, return_index=True)
+    number[device] = mixed
+    works = tuple(
+        _work(trace, communications, *(int(column[place]) for column in key)) for place in first
+    )
+    return number, works
+
+
+def _work(
+    trace: Trace,
+    communications: Sequence[Communication],
+    kind: int,
+    name: int,
+    shapes_text: int,
+    dtypes_text: int,
+    size: int,
+    collective: int,
+) -> Work:
+    operator = trace.text(name)
+    shapes, dtypes = read_shapes(trace.text(shapes_text)), _read_texts(trace.text(dtypes_text))
+    moved = None if size == MISSING else size
+    if kind == TaskKind.COLLECTIVE:
+        one = communications[collective]
+        return Work(WorkKind.COLLECTIVE, operator, shapes, dtypes, None, one.in_bytes)
+    if kind in (TaskKind.COPY, TaskKind.SET):
+        return Work(WorkKind.COPY if kind == TaskKind.COPY else WorkKind.SET, operator, shapes, dtypes, None, moved)
+    gemm = read_gemm(operator, shapes)
+    found = next((k for pattern, k in _KIND_OF_OPERATOR if pattern.match(operator)), WorkKind.OTHER)
+    return Work(found, operator, shapes, dtypes, gemm, None)
+
+
+def read_shapes(text: str) -> tuple[tuple[int, ...], ...]:
+    """Input shapes from their JSON text; inputs that are no tensor have the shape ()."""
+    try:
+        value = msgspec.json.decode(text) if text else []
+    except msgspec.DecodeError:
+        return ()
+    if not isinstance(value, list):
+        return ()
+    return tuple(
+        tuple(extent for extent in shape if isinstance(extent, int))
+        if isinstance(shape, list) and all(isinstance(extent, int) for extent in shape)
+        else ()
+        for shape in value
+    )
+
+
+def _read_texts(text: str) -> tuple[str, ...]:
+    try:
+        value = msgspec.json.decode(text) if text else []
+    except msgspec.DecodeError:
+        return ()
+    return tuple(str(entry) for entry in value) if isinstance(value, list) else ()
+
+
+def read_gemm(operator: str, shapes: Sequence[tuple[int, ...]]) -> Gemm | None:
+    """The matrix product that an operator with these input shapes does, None where it is none."""
+    bare = operator.removeprefix("aten::")
+    first = {"addmm": 1, "baddbmm": 1, "addbmm": 1}.get(bare, 0)
+    if bare not in ("mm", "bmm", "matmul", "linear", "addmm", "baddbmm", "addbmm", "_scaled_mm"):
+        return None
+    operands = shapes[first : first + 2]
+    if len(operands) < 2 or min(len(operands[0]), len(operands[1])) < 2:
+        return None
+    left, right = operands
+    if bare == "linear":  # the weight is stored (out, in)
+        right = (right[1], right[0])
+    if left[-1] != right[-2]:
+        return None
+    batch = int(np.prod(left[:-2])) if len(right) > 2 else 1
+    m = left[-2] if len(right) > 2 else int(np.prod(left[:-1]))
+    return Gemm(batch, m, right[-1], left[-1])
