@@ -49,12 +49,16 @@ def test_a_frame_has_one_row_for_each_task_with_its_times(traces: lumos.JobTrace
     assert frame.columns == [
         "rank", "step", "kind", "name", "processor", "on_device", "measured_start_ms",
         "measured_end_ms", "replayed_start_ms", "replayed_end_ms", "own_ms", "wait_ms",
-        "unexplained_ms",
+        "unexplained_ms", "phase", "layer", "micro_batch", "work", "operator",
     ]  # fmt: skip
     assert frame.height == sum(len(rank) for rank in run.run.measured.ranks)
     assert set(frame["rank"]) == {0, 1}
     assert set(frame["step"]) == {"ProfilerStep#3"}
-    assert frame.null_count().sum_horizontal()[0] == 0
+    told = frame.drop("phase", "layer", "micro_batch", "work", "operator")
+    assert told.null_count().sum_horizontal()[0] == 0
+    assert {"forward", "backward", "optimizer"} <= set(frame["phase"].drop_nulls())
+    assert set(frame["layer"].drop_nulls()) >= {0, 1}
+    assert frame.filter(~frame["on_device"])["work"].null_count() == (~frame["on_device"]).sum()
     tasks = frame.filter(frame["kind"] != "gap")
     span = (tasks["measured_end_ms"].max() or 0) - (tasks["measured_start_ms"].min() or 0)  # type: ignore[operator]
     assert span == pytest.approx(run.figures.measured_ns / 1e6, abs=0.01)

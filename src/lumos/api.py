@@ -24,7 +24,9 @@ from lumos.report.plain import plain
 from lumos.units import ms
 
 if TYPE_CHECKING:
+    import numpy as np
     import polars
+    from numpy.typing import NDArray
 
 WHOLE = "whole"
 """In the place of a step's name: all steps in one run."""
@@ -144,7 +146,8 @@ class StepRun:
 
         `wait_ms` is what a task spent waiting inside itself in the replay, `own_ms` the rest;
         `unexplained_ms` is the recorded delay that no rule explains. Times count from the step's
-        begin.
+        begin. `phase`, `layer`, `micro_batch`, `work` and `operator` are null where the trace does
+        not tell them.
         """
         import polars
 
@@ -213,7 +216,9 @@ def _frames(run: predict.Replay) -> Iterator[polars.DataFrame]:
     import polars
 
     from lumos.graph.job import TaskKind
+    from lumos.graph.work import Phase
 
+    phases = polars.Series([None, *(phase.name.lower() for phase in list(Phase)[1:])])
     kinds = polars.Series([kind.name.lower() for kind in TaskKind])
     for place, rank in enumerate(run.job.placement.ranks):
         program = run.job.programs[run.job.placement.role[place]]
@@ -224,6 +229,8 @@ def _frames(run: predict.Replay) -> Iterator[polars.DataFrame]:
         )
         names = polars.Series(program.names)
         labels = polars.Series([processor.label for processor in program.processors])
+        works = polars.Series([None, *(work.kind.name.lower() for work in program.works)], dtype=polars.String)
+        operators = polars.Series([None, *(work.operator for work in program.works)], dtype=polars.String)
         yield polars.DataFrame(
             {
                 "rank": polars.Series([rank], dtype=polars.Int32).new_from_index(0, len(rows)),
@@ -239,8 +246,20 @@ def _frames(run: predict.Replay) -> Iterator[polars.DataFrame]:
                 "own_ms": rows.duration_ns / 1e6,
                 "wait_ms": replayed.wait_ns / 1e6,
                 "unexplained_ms": rows.delay_ns / 1e6,
+                "phase": phases.gather(rows.phase.astype("int64")),
+                "layer": _known(rows.layer),
+                "micro_batch": _known(rows.micro_batch),
+                "work": works.gather(rows.work + 1),
+                "operator": operators.gather(rows.work + 1),
             }
         )
+
+
+def _known(numbers: NDArray[np.int16]) -> polars.Series:
+    """Numbers with null where nothing told them."""
+    import polars
+
+    return polars.Series(numbers).replace(-1, None)
 
 
 def _some(names: Sequence[str], most: int = 6) -> str:
