@@ -59,7 +59,7 @@ def fit(job: Job, measured: Timeline) -> Job:
 
 def _with_lags(job: Job, measured: Timeline) -> Job:
     """Lags by class, and durations without waiting."""
-    job = replace(job, lags=replace(job.lags, back_pressure_depth=back_pressure_depth(job, measured)))
+    job = replace(job, lags=Lags(back_pressure_depth=back_pressure_depth(job, measured)))
     graph = lower(job)
     start, end = measured_times(graph, measured)
     ready = {rule: ready_by(rule, graph, start, end) for rule in FITTED_RULES}
