@@ -8,7 +8,8 @@ RTSS 2017, rules on block dispatch):
     stream 1 |=== K: w waves of d / w =======|
     stream 2      ready ............|= N =|          N starts at the end of K less one wave
 
-Who comes first is known only while running, so tasks are taken in order of time, ties by number.
+Who comes first is known only while running: kernels that share a GPU are taken in order of time,
+ties by number, and each time all else that can run has run before.
 """
 
 from __future__ import annotations
@@ -66,17 +67,27 @@ def _run(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     count = len(start)
     heap_time = np.empty(count + 1, np.int64)
-    heap_task = np.empty(count + 1, np.int64)
+    heap_task = np.empty(count + 1, np.int32)
     size = 0
+    others = np.empty(count + 1, np.int32)  # ready, and of no shared GPU: last in, first out
+    waiting = 0
     for task in range(count):
-        if open_count[task] == 0:
-            size = _push(heap_time, heap_task, size, start[task], task)
+        if open_count[task] == 0 and device[task] >= 0:
+            size = _push(heap_time, heap_task, size, start[task], np.int32(task))
+        elif open_count[task] == 0:
+            others[waiting] = task
+            waiting += 1
     devices = device.max() + 1 if count else 0
     busy_until = np.full(devices, np.iinfo(np.int64).min)
     owner = np.full(devices, -1, np.int64)
-    while size > 0:
-        time, task = heap_time[0], heap_task[0]
-        size = _pop(heap_time, heap_task, size)
+    while size > 0 or waiting > 0:
+        if waiting > 0:
+            waiting -= 1
+            task = others[waiting]
+            time = start[task]
+        else:
+            time, task = heap_time[0], heap_task[0]
+            size = _pop(heap_time, heap_task, size)
         gpu = device[task]
         if gpu >= 0:
             holder = owner[gpu]
@@ -96,8 +107,11 @@ def _run(  # type: ignore[no-untyped-def]
             point = (start[task] if from_start[edge] else end[task]) + lag[edge]
             start[target] = max(start[target], point)
             open_count[target] -= 1
-            if open_count[target] == 0:
-                size = _push(heap_time, heap_task, size, start[target], np.int64(target))
+            if open_count[target] == 0 and device[target] >= 0:
+                size = _push(heap_time, heap_task, size, start[target], target)
+            elif open_count[target] == 0:
+                others[waiting] = target
+                waiting += 1
 
 
 @compiled()

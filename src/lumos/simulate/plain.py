@@ -44,11 +44,17 @@ def run_with_contention(
     for task in range(count):
         for edge in range(int(first[task]), int(first[task + 1])):
             successors[before[edge]].append((task, edge))
-    heap = [(ready[task], task) for task in range(count) if open_count[task] == 0]
+    free = [task for task in range(count) if open_count[task] == 0]
+    heap = [(ready[task], task) for task in free if device[task] >= 0]
+    others = [task for task in free if device[task] < 0]
     heapq.heapify(heap)
     holder: dict[int, tuple[int, int]] = {}  # GPU -> (handed out until, kernel)
-    while heap:
-        time, task = heapq.heappop(heap)
+    while heap or others:
+        if others:
+            task = others.pop()
+            time = ready[task]
+        else:
+            time, task = heapq.heappop(heap)
         gpu = int(device[task])
         if gpu >= 0 and gpu in holder:
             until, kernel = holder[gpu]
@@ -66,6 +72,8 @@ def run_with_contention(
             point = start[task] if from_start[edge] else end[task]
             ready[target] = max(ready[target], point + int(lag[edge]))
             open_count[target] -= 1
-            if open_count[target] == 0:
+            if open_count[target] == 0 and device[target] >= 0:
                 heapq.heappush(heap, (ready[target], target))
+            elif open_count[target] == 0:
+                others.append(target)
     return np.array(start, np.int64), np.array(end, np.int64), np.array(held_by, np.int64)
