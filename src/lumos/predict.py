@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from lumos.analysis.replay import StepReplay, compare
 from lumos.build import build
 from lumos.errors import UnusableInputError, UsageError
 from lumos.fit import fit
+from lumos.fit.back_pressure import observed_depth
 from lumos.graph.blocks import repeat
 from lumos.graph.execution import ExecutionGraph, Rule
 from lumos.graph.finding import Finding
@@ -68,7 +70,18 @@ def record(traces: Sequence[Trace]) -> Recording:
             f"{traces[0].source}: no operator or runtime call in any step; "
             "record with both the CPU and the GPU activity"
         )
-    return Recording(tuple(traces), fit(job, measured), measured)
+    with _naming_files(traces):
+        return Recording(tuple(traces), fit(job, measured), measured)
+
+
+@contextmanager
+def _naming_files(traces: Sequence[Trace]) -> Iterator[None]:
+    """A job knows ranks; whoever reads that it cannot be run wants to know the files."""
+    try:
+        yield
+    except UnusableInputError as error:
+        more = f" and {len(traces) - 1} more files" if len(traces) > 1 else ""
+        raise type(error)(f"{traces[0].source}{more}: {error}") from error
 
 
 def replay_steps(
@@ -77,16 +90,18 @@ def replay_steps(
     """Each step on its own, from its recorded starting state; all steps by default."""
     chosen = recording.steps if steps is None else tuple(steps)
     blocks = [block_of(recording, name) for name in chosen]
-    return [
-        _replay(name, *steps_of(recording.job, recording.measured, block, block + 1), drop)
-        for name, block in zip(chosen, blocks, strict=True)
-    ]
+    with _naming_files(recording.traces):
+        return [
+            _replay(name, *steps_of(recording.job, recording.measured, block, block + 1), drop)
+            for name, block in zip(chosen, blocks, strict=True)
+        ]
 
 
 def replay_whole(recording: Recording, drop: Collection[Rule] = ()) -> Replay:
     """All steps in one run, from the recorded start of the first."""
     last = len(recording.steps)
-    return _replay("whole", *steps_of(recording.job, recording.measured, 0, last), drop)
+    with _naming_files(recording.traces):
+        return _replay("whole", *steps_of(recording.job, recording.measured, 0, last), drop)
 
 
 def block_of(recording: Recording, step: str) -> int:
@@ -111,7 +126,9 @@ def _replay(step: str, job: Job, measured: Timeline, drop: Collection[Rule]) -> 
 def predict_steps(recording: Recording, from_step: str) -> list[StepPrediction]:
     """All other steps from `from_step` alone, run back to back with the host running ahead."""
     source = block_of(recording, from_step)
-    period, host = steady(_alone(recording, source))
+    with _naming_files(recording.traces):
+        alone = _alone(recording, source)
+        period, host = steady(alone) if alone is not None else (None, None)
     measured_periods = periods_ns(recording.job, recording.measured)
     measured_hosts = host_ns(recording.job, recording.measured)
     return [
@@ -126,18 +143,33 @@ def predict_steps(recording: Recording, from_step: str) -> list[StepPrediction]:
     ]
 
 
-def _alone(recording: Recording, block: int) -> Job:
-    """The Job built and fitted from one step alone.
+def assumptions(recording: Recording) -> tuple[Finding, ...]:
+    """What predictions of other steps take for granted and the recording does not show."""
+    depth = recording.job.lags.back_pressure_depth
+    if not depth or observed_depth(recording.job, recording.measured):
+        return ()
+    message = (
+        f"no launch blocked in this recording; back-to-back steps are predicted with launches "
+        f"blocking at {depth} outstanding on a stream"
+    )
+    return (Finding("launch-queue-assumed", "info", message),)
+
+
+def _alone(recording: Recording, block: int) -> Job | None:
+    """The Job built and fitted from one step alone; None for a step in which no host did anything.
 
     Device tasks that ran after the host had left the step shared the GPU with tasks of the next
     one, which this recording does not hold: their delays are not taken over, the next copy's
     tasks are simulated instead.
     """
     job, measured = build(recording.traces, block)
+    if not any(len(run) for run in measured.ranks):
+        return None
     job = fit(job, measured)
     end_ns = max(
         int(run.end_ns[job.programs[role].rows.launch == NONE].max())
         for role, run in zip(job.placement.role, measured.ranks, strict=True)
+        if len(run)
     )
     programs = list(job.programs)
     for role, run in zip(job.placement.role, measured.ranks, strict=True):

@@ -100,10 +100,11 @@ def replay(
             doing(f"predicting from {name}")
             predictions += predict.predict_steps(recording, name)
     figures = [one.figures for one in replays]
+    findings = recording.findings + (predict.assumptions(recording) if predictions else ())
     if json:
         print_json(
             document.replay_document(
-                recording.job.placement, figures, predictions, recording.findings
+                recording.job.placement, figures, predictions, findings
             )
         )
     else:
@@ -114,7 +115,7 @@ def replay(
                 recording.job.placement,
                 figures,
                 predictions,
-                recording.findings,
+                findings,
                 dropped=[rule.word for rule in dropped],
                 files=files,
             )
