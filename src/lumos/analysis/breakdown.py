@@ -29,11 +29,17 @@ Intervals = NDArray[np.int64]  # (count, 2), disjoint and sorted
 
 
 def breakdown(program: Program, run: RankTimeline, begin_ns: int, end_ns: int) -> Breakdown:
-    """The breakdown of one rank's run between `begin_ns` and `end_ns`."""
+    """The breakdown of one rank's run between `begin_ns` and `end_ns`.
+
+    Where the host computes (a CPU job: its streams only communicate), its operators are the compute.
+    """
     rows = program.rows
     device = rows.launch != NONE
     communicates = rows.kind == TaskKind.COLLECTIVE
-    compute = union(run, device & ~communicates, begin_ns, end_ns)
+    computes = device & ~communicates
+    if not computes.any():
+        computes = rows.kind == TaskKind.OPERATOR
+    compute = union(run, computes, begin_ns, end_ns)
     communication = union(run, communicates, begin_ns, end_ns)
     both = length(intersection(compute, communication))
     computing, communicating = length(compute), length(communication)

@@ -55,10 +55,14 @@ def link_device_tasks(trace: Trace, segments: Segments, spans: HostSpans) -> Dev
     """
     rows = np.flatnonzero(np.isin(trace.kind, DEVICE_KINDS))
     segment = np.concatenate([_launching_segment(trace, segments, rows), spans.segment])
-    key = trace.device[rows].astype(np.int64) << 40 | (trace.stream[rows] & (2**40 - 1))
-    key = np.concatenate([key, np.int64(HOST) << 40 | spans.stream])
+    device = np.maximum(trace.device[rows].astype(np.int64), MISSING)
+    device = np.concatenate([device, np.full(len(spans), HOST)])
+    number = np.concatenate([trace.stream[rows], spans.stream])
     rows = np.concatenate([rows, spans.event])
-    keys, stream = np.unique(key, return_inverse=True)
+    _, place = np.unique(number, return_inverse=True)  # numbers of streams may fill 64 bits
+    keys, first, stream = np.unique(
+        device << 31 | place, return_index=True, return_inverse=True
+    )
     busy = np.bincount(stream, weights=trace.duration_ns[rows], minlength=len(keys))
     rename = np.empty(len(keys), np.int64)
     rename[np.argsort(-busy, kind="stable")] = np.arange(len(keys))  # the busiest stream is 0
@@ -71,19 +75,25 @@ def link_device_tasks(trace: Trace, segments: Segments, spans: HostSpans) -> Dev
     segment, adopted = _adopt(segment, stream)
     streams: list[tuple[int, int]] = [(0, 0)] * len(keys)
     for old, new in enumerate(rename):
-        streams[new] = (int(keys[old] >> 40), int(keys[old] & (2**40 - 1)))
+        streams[new] = (int(device[first[old]]), int(number[first[old]]))
     labels = [f"stream {stream}" if d != HOST else spans.labels[stream] for d, stream in streams]
     return DeviceTasks(
         event=rows,
         stream=stream.astype(np.int32),
         segment=segment,
         start_ns=trace.start_ns[rows],
-        end_ns=trace.start_ns[rows] + trace.duration_ns[rows],
+        end_ns=trace.start_ns[rows] + _lengths(trace, rows),
         adopted=adopted,
         streams=tuple(streams),
         labels=tuple(labels),
         first=np.searchsorted(stream, np.arange(len(keys) + 1)),
     )
+
+
+def _lengths(trace: Trace, rows: NDArray[np.intp]) -> NDArray[np.int64]:
+    """Length of each task [ns]; none for a send over gloo, whose span lasts until it is waited for."""
+    is_send = np.array([text == "gloo:send" for text in trace.strings], bool)
+    return np.where(is_send[trace.name[rows]], 0, trace.duration_ns[rows])
 
 
 def _launching_segment(
