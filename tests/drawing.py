@@ -37,14 +37,15 @@ from lumos.graph.job import (
 )
 from lumos.graph.timeline import Timeline
 from lumos.graph.trace import ProcessGroup
+from lumos.graph.work import Phase
 from lumos.lower import lower
 from lumos.simulate import simulate
 
 LAUNCH_CALL = "cudaLaunchKernel"
-_TYPES: dict[str, type[np.generic]] = {
-    "kind": np.uint8, "duration_ns": np.int64, "delay_ns": np.int64, "event": np.int64,
-    "frozen": np.bool_, "waves": np.float32,
-}  # fmt: skip
+_TYPES = {
+    name: np.dtype(str(field.type).partition("np.")[2].rstrip("]"))
+    for name, field in Rows.__dataclass_fields__.items()
+}
 Lag = int | Mapping[str, int]
 
 
@@ -152,7 +153,9 @@ class Rank:
             {self.slot(name): time for name, time in (slots or {}).items()},
         )
 
-    def add(self, kind: TaskKind, name: str, processor: int, duration: int, **columns: float) -> int:
+    def add(
+        self, kind: TaskKind, name: str, processor: int, duration: int, **columns: float
+    ) -> int:
         """One row; returns its number."""
         if not self.blocks:
             self.blocks.append("step 0")
@@ -160,7 +163,7 @@ class Rank:
         row.update(
             kind=kind, name=self.names.setdefault(name, len(self.names)), processor=processor,
             duration_ns=duration, delay_ns=0, distance=0, block=len(self.blocks) - 1, waves=0,
-            frozen=kind == TaskKind.GAP,
+            frozen=kind == TaskKind.GAP, phase=Phase.UNKNOWN,
             event=NONE if kind in (TaskKind.GAP, TaskKind.SIGNAL) else len(self.rows),
         )  # fmt: skip
         row.update(columns)
@@ -171,7 +174,7 @@ class Rank:
         """What was drawn of this rank."""
         rows = Rows(
             **{
-                name: np.array([row[name] for row in self.rows], _TYPES.get(name, np.int32))
+                name: np.array([row[name] for row in self.rows], _TYPES[name])
                 for name in Rows.__dataclass_fields__
             }
         )
@@ -194,7 +197,9 @@ class Thread:
         """Own time of an operator."""
         return self.rank.add(TaskKind.OPERATOR, name, self.number, duration)
 
-    def gap(self, duration: int, awaits: str | None = None, distance: int = 0, name: str = "(gap)") -> int:
+    def gap(
+        self, duration: int, awaits: str | None = None, distance: int = 0, name: str = "(gap)"
+    ) -> int:
         """Time between operators, behind a signal where it awaits one."""
         slot = NONE if awaits is None else self.rank.slot(awaits)
         return self.rank.add(

@@ -134,7 +134,8 @@ def steady_error(step: int) -> float:
         3,
         4,
         pytest.param(
-            5, marks=pytest.mark.xfail(strict=True, reason="measured +2.56 % from ProfilerStep#1014")
+            5,
+            marks=pytest.mark.xfail(strict=True, reason="measured +2.56 % from ProfilerStep#1014"),
         ),
     ],
 )
@@ -210,7 +211,9 @@ def durations_in(program: Program, other: Program) -> np.ndarray | None:
 
 
 @pytest.mark.parametrize("name", ["recsys-2xV100", "recsys-8xA100", "resnet50-V100"])
-def test_durations_of_one_step_in_the_program_of_another_beat_the_naive_prediction(name: str) -> None:
+def test_durations_of_one_step_in_the_program_of_another_beat_the_naive_prediction(
+    name: str,
+) -> None:
     """Program of step B, durations and backlog of step A, against measured A; naive: B's span."""
     one = recording(name)
     steps = [steps_of(one.job, one.measured, n, n + 1) for n in range(len(one.steps))]
@@ -291,7 +294,9 @@ def complete_lags(job: Job) -> Job:
 
 
 @pytest.mark.parametrize(("rank", "delay_ms"), [(3, 0), (3, 5), (6, 40)])
-def test_a_delayed_rank_of_dlrm_delays_the_others_as_in_the_oracle(rank: int, delay_ms: int) -> None:
+def test_a_delayed_rank_of_dlrm_delays_the_others_as_in_the_oracle(
+    rank: int, delay_ms: int
+) -> None:
     """`delay_ms` of sleep on one rank in the middle of the step; every row of all eight ranks."""
     one = recording("dlrm-8xV100")
     job = complete_lags(steps_of(one.job, one.measured, 0, 1)[0])
@@ -327,7 +332,9 @@ def step_times(name: str) -> tuple[list[float], dict[str, float]]:
     """Traced steps [ms], and the distribution of the steps without a profiler (over both ranks)."""
     recorded = json.loads((RECORDINGS / name / "recording.json").read_text())
     ranks = recorded["unprofiled_step_ms_of_rank"].values()
-    spread = {key: float(np.mean([rank[key] for rank in ranks])) for key in ("p10", "median", "p90")}
+    spread = {
+        key: float(np.mean([rank[key] for rank in ranks])) for key in ("p10", "median", "p90")
+    }
     one = predict.record(read([RECORDINGS / name]))
     return [ns / 1e6 for ns in host_ns(one.job, one.measured)], spread
 
@@ -339,11 +346,15 @@ def slowed(job: Job, rank: int, delay_ns: int) -> Job:
     duration = rows.duration_ns.copy()
     for block in range(len(program.blocks)):
         pauses = np.flatnonzero(
-            (rows.block == block) & (rows.processor == program.main_thread) & (rows.kind == TaskKind.GAP)
+            (rows.block == block)
+            & (rows.processor == program.main_thread)
+            & (rows.kind == TaskKind.GAP)
         )
         duration[pauses[0]] += delay_ns
     programs = list(job.programs)
-    programs[job.placement.role[rank]] = replace(program, rows=rows.with_columns(duration_ns=duration))
+    programs[job.placement.role[rank]] = replace(
+        program, rows=rows.with_columns(duration_ns=duration)
+    )
     return replace(job, programs=tuple(programs))
 
 
@@ -366,7 +377,9 @@ def test_a_sleeping_rank_costs_what_the_prediction_says(base: str) -> None:
     assert abs(predicted - slept["median"]) <= noise, f"{predicted:.1f} ms, {slept}, +-{noise:.1f}"
 
 
-@pytest.mark.parametrize("name", ["gpt-dp2", "gpt-dp2-tp2", "gpt-pp2", "gpt-tp2", "gpt-dp2-delayed", "gpt-pp2-delayed"])
+@pytest.mark.parametrize(
+    "name", ["gpt-dp2", "gpt-dp2-tp2", "gpt-pp2", "gpt-tp2", "gpt-dp2-delayed", "gpt-pp2-delayed"]
+)
 def test_the_bundled_recordings_replay(name: str) -> None:
     """The mechanics of gloo; accuracy is claimed on GPU traces only."""
     for one in predict.replay_steps(predict.record(read([RECORDINGS / name]))):

@@ -44,7 +44,9 @@ class DrawnTrace:
         )  # fmt: skip
         return self
 
-    def op(self, name: str, begin: float, end: float, thread: int = 8, **arguments: Any) -> DrawnTrace:
+    def op(
+        self, name: str, begin: float, end: float, thread: int = 8, **arguments: Any
+    ) -> DrawnTrace:
         """An operator."""
         return self.event("cpu_op", name, begin, end, thread, **arguments)
 
@@ -54,7 +56,9 @@ class DrawnTrace:
 
     def call(self, name: str, begin: float, end: float, thread: int = 8) -> DrawnTrace:
         """A runtime call."""
-        return self.event("cuda_runtime", name, begin, end, thread, correlation=next(self.correlation))
+        return self.event(
+            "cuda_runtime", name, begin, end, thread, correlation=next(self.correlation)
+        )
 
     def kernel(
         self, name: str, begin: float, end: float, stream: int = 7, *, call: tuple[float, float] | None,
@@ -65,7 +69,15 @@ class DrawnTrace:
         if call is not None:
             self.event("cuda_runtime", by, *call, thread, correlation=number)
         return self.event(
-            category, name, begin, end, stream, device=0, stream=stream, correlation=number, **arguments
+            category,
+            name,
+            begin,
+            end,
+            stream,
+            device=0,
+            stream=stream,
+            correlation=number,
+            **arguments,
         )
 
     def trace(self) -> Trace:

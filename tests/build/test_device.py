@@ -55,7 +55,14 @@ def test_a_task_without_a_launch_goes_with_the_one_in_front_of_it() -> None:
 def test_kinds_of_tasks_come_from_their_category() -> None:
     drawn = DrawnTrace().op("a", 0, 90)
     drawn.kernel("k", 20, 30, call=(10, 15))
-    drawn.kernel("Memcpy HtoD (Pinned -> Device)", 40, 50, call=(35, 37), category="gpu_memcpy", by="cudaMemcpyAsync")
+    drawn.kernel(
+        "Memcpy HtoD (Pinned -> Device)",
+        40,
+        50,
+        call=(35, 37),
+        category="gpu_memcpy",
+        by="cudaMemcpyAsync",
+    )
     drawn.kernel("ncclDevKernel_AllReduce_Sum_f32_RING_LL(x)", 60, 80, stream=20, call=(55, 57))
     kinds = [kind for kind, *_ in drawn.build().rows("stream 7")]
     assert kinds == ["KERNEL", "COPY"]
@@ -66,7 +73,12 @@ def test_a_slow_launch_hands_its_task_over_at_its_end() -> None:
     """Among calls of 5 us, one of 500 us whose kernel starts as it ends: the rest is host time."""
     drawn = DrawnTrace().op("a", 0, 2000)
     for number in range(8):
-        drawn.kernel(f"k{number}", 50 * number + 20, 50 * number + 30, call=(50 * number + 10, 50 * number + 15))
+        drawn.kernel(
+            f"k{number}",
+            50 * number + 20,
+            50 * number + 30,
+            call=(50 * number + 10, 50 * number + 15),
+        )
     drawn.kernel("slow", 1499, 1510, call=(1000, 1500))
     built = drawn.build()
     rows, run = built.program().rows, built.run()

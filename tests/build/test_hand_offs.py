@@ -17,7 +17,9 @@ def training_step(returns_after: float = 20) -> DrawnTrace:
     drawn = DrawnTrace().op("forward", 0, 1000)
     drawn.op("backward", 1020, 3000, thread=9)
     begin = 3000 + returns_after
-    return drawn.op("optimizer", begin, begin + 1000).op("later", begin + 1500, begin + 1600, thread=9)
+    return drawn.op("optimizer", begin, begin + 1000).op(
+        "later", begin + 1500, begin + 1600, thread=9
+    )
 
 
 def waiting_gaps(drawn: DrawnTrace) -> list[tuple[str, float, float, float]]:

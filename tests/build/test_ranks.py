@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from lumos.build import build
 from lumos.build.clocks import align_clocks
+from lumos.fit import fit
 from lumos.graph.job import NONE, CollectiveKind, Job, TaskKind
 from lumos.graph.timeline import Timeline
 from lumos.graph.trace import Trace
 from lumos.ingest.read import read
 from lumos.lower import lower
 from lumos.simulate import simulate
-from lumos.fit import fit
 from tests.build.drawn_trace import DrawnTrace, build_all
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +37,9 @@ MS = 1_000_000
     st.lists(st.floats(-50, 50), min_size=5, max_size=5),
     st.integers(0, 1000),
 )
-def test_offsets_and_drifts_are_recovered(offsets: list[float], drifts: list[float], seed: int) -> None:
+def test_offsets_and_drifts_are_recovered(
+    offsets: list[float], drifts: list[float], seed: int
+) -> None:
     """Forty collectives over two seconds whose ends agree within 5 us; offsets in ms, drifts in ppm."""
     random = np.random.default_rng(seed)
     true = np.sort(random.integers(0, 2000 * MS, 40)) + 10**15
@@ -45,7 +47,9 @@ def test_offsets_and_drifts_are_recovered(offsets: list[float], drifts: list[flo
     ends = [dict(zip([("c", n) for n in range(40)], true.tolist(), strict=True))]
     for offset, drift in zip(offsets, drifts, strict=False):
         noise = random.integers(-5000, 5001, 40)
-        seen = true + np.rint(offset * MS + drift * 1e-6 * (true - true[0])).astype(np.int64) + noise
+        seen = (
+            true + np.rint(offset * MS + drift * 1e-6 * (true - true[0])).astype(np.int64) + noise
+        )
         ends.append({("c", n): int(time) for n, time in enumerate(seen)})
     clocks = align_clocks(ends)
     for clock, seen_ends in zip(clocks, ends, strict=True):
@@ -59,7 +63,10 @@ def test_ranks_are_aligned_through_others_where_they_share_nothing() -> None:
     times = [10**12 + n * MS for n in range(6)]
     ends = [
         {("a", n): time for n, time in enumerate(times)},
-        {**{("a", n): time + 7 * MS for n, time in enumerate(times)}, **{("b", n): time + 7 * MS for n, time in enumerate(times)}},
+        {
+            **{("a", n): time + 7 * MS for n, time in enumerate(times)},
+            **{("b", n): time + 7 * MS for n, time in enumerate(times)},
+        },
         {("b", n): time - 3 * MS for n, time in enumerate(times)},
     ]
     clocks = align_clocks(ends)
@@ -86,7 +93,8 @@ def shifted(trace: Trace, offset_ns: int, drift: float, origin: int) -> Trace:
     start = columns["start_ns"]
     end = start + columns["duration_ns"]
     new_start, new_end = (
-        time + offset_ns + np.rint(drift * (time - origin)).astype(np.int64) for time in (start, end)
+        time + offset_ns + np.rint(drift * (time - origin)).astype(np.int64)
+        for time in (start, end)
     )
     columns["start_ns"], columns["duration_ns"] = new_start, np.maximum(new_end - new_start, 0)
     fields = {name: getattr(trace, name) for name in trace.__dataclass_fields__}
@@ -106,11 +114,17 @@ def test_injected_offsets_of_dlrm_are_recovered(seed: int) -> None:
         trace
         if number == 0
         else shifted(
-            trace, int(random.integers(-50 * MS, 50 * MS)), float(random.uniform(-50e-6, 50e-6)), origin
+            trace,
+            int(random.integers(-50 * MS, 50 * MS)),
+            float(random.uniform(-50e-6, 50e-6)),
+            origin,
         )
         for number, trace in enumerate(traces)
     ]
-    plain, recovered = ([tasks_by_event(*built, rank) for rank in range(8)] for built in (build(traces), build(moved)))
+    plain, recovered = (
+        [tasks_by_event(*built, rank) for rank in range(8)]
+        for built in (build(traces), build(moved))
+    )
     # both count from their first row, whichever rank that is on; rank 0's clock was not touched
     event = next(iter(plain[0]))
     zero = plain[0][event] - recovered[0][event]
@@ -141,7 +155,9 @@ def test_misaligned_ranks_replay_as_aligned_ones() -> None:
 # --- groups
 
 
-def reducing(rank: int, world: int, clock: float = 0, late: float = 0, **arguments: object) -> DrawnTrace:
+def reducing(
+    rank: int, world: int, clock: float = 0, late: float = 0, **arguments: object
+) -> DrawnTrace:
     """Three all-reduces at 100, 300 and 500 us that end together; the clock is `clock` us ahead."""
     drawn = DrawnTrace(rank, world).op("a", clock, clock + 50)
     for number in range(3):
@@ -203,7 +219,14 @@ def test_waiting_is_what_the_early_rank_saw_and_transfer_what_the_late_one_saw()
 
 def test_members_that_ran_different_collectives_are_left_uncoupled_and_said_so() -> None:
     shorter = DrawnTrace(1, 2).op("a", 0, 50)
-    shorter.kernel(ALL_REDUCE, 100, 200, stream=20, call=(80, 85), **{"Process Group Name": "0", "Process Group Ranks": "[0, 1]"})
+    shorter.kernel(
+        ALL_REDUCE,
+        100,
+        200,
+        stream=20,
+        call=(80, 85),
+        **{"Process Group Name": "0", "Process Group Ranks": "[0, 1]"},
+    )
     full = reducing(0, 2, **{"Process Group Name": "0", "Process Group Ranks": "[0, 1]"})
     built = build_all([full, shorter])
     assert "collectives-unmatched" in {finding.code for finding in built.job.findings}
@@ -254,7 +277,10 @@ def test_members_of_a_gloo_group_run_the_same_collectives(name: str) -> None:
         ]
         swapped = [
             {
-                {CollectiveKind.SEND: CollectiveKind.RECEIVE, CollectiveKind.RECEIVE: CollectiveKind.SEND}.get(kind, kind): n
+                {
+                    CollectiveKind.SEND: CollectiveKind.RECEIVE,
+                    CollectiveKind.RECEIVE: CollectiveKind.SEND,
+                }.get(kind, kind): n
                 for kind, n in one.items()
             }
             for one in counts
@@ -267,7 +293,9 @@ def test_pipeline_stages_send_to_and_receive_from_each_other() -> None:
     for rank in (0, 1):
         program = job.programs[job.placement.role[rank]]
         messages = [
-            one for one in program.collectives if one.kind in (CollectiveKind.SEND, CollectiveKind.RECEIVE)
+            one
+            for one in program.collectives
+            if one.kind in (CollectiveKind.SEND, CollectiveKind.RECEIVE)
         ]
         assert messages
         assert {one.peer for one in messages} == {1 - rank}

@@ -63,7 +63,9 @@ def test_without_any_annotation_repetition_marks_them() -> None:
     """forward, backward five times over: a step is a period of the operators."""
     drawn = DrawnTrace()
     for step in range(5):
-        drawn.op("forward", 100 * step, 100 * step + 40).op("backward", 100 * step + 50, 100 * step + 90)
+        drawn.op("forward", 100 * step, 100 * step + 40).op(
+            "backward", 100 * step + 50, 100 * step + 90
+        )
     blocks = drawn.build().program().blocks
     assert len(blocks) >= 3
     assert blocks[0] == "step 0"

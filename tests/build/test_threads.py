@@ -41,7 +41,9 @@ def test_a_child_that_reaches_past_its_parent_by_rounding_ends_with_it() -> None
     inner      |=====|.     20..50.5
     next             |==|   50.5..60
     """
-    rows = DrawnTrace().op("outer", 0, 50).op("inner", 20, 50.5).op("next", 50.5, 60).build().rows("8")
+    rows = (
+        DrawnTrace().op("outer", 0, 50).op("inner", 20, 50.5).op("next", 50.5, 60).build().rows("8")
+    )
     assert [row[1:] for row in rows if row[0] != "GAP"] == [
         ("outer", 0, 20), ("inner", 20, 50), ("next", 50.5, 60),
     ]  # fmt: skip
@@ -80,7 +82,9 @@ def test_every_thread_is_covered_from_the_first_host_event_on() -> None:
         min_size=1, max_size=25,
     )
 )  # fmt: skip
-def test_pieces_cover_each_thread_without_holes_or_overlaps(events: list[tuple[int, int, int, bool]]) -> None:
+def test_pieces_cover_each_thread_without_holes_or_overlaps(
+    events: list[tuple[int, int, int, bool]],
+) -> None:
     """Whatever overlaps whatever: pieces of a thread touch, but where one waits for another thread."""
     drawn = DrawnTrace().op("first", 0, 1).op("last", 400, 401)
     for number, (begin, length, thread, is_call) in enumerate(events):

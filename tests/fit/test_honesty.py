@@ -91,7 +91,9 @@ def test_a_lag_is_one_value_for_each_class(seed: int) -> None:
         (Rule.HAND_OFF, {"all": 0}),
     ):
         values = set(graph.lag_ns[graph.rule == rule].tolist())
-        assert len(values) <= len(table) + 2, rule  # 0 before markers, the usual one of unknown classes
+        assert len(values) <= len(table) + 2, (
+            rule
+        )  # 0 before markers, the usual one of unknown classes
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -130,8 +132,13 @@ def test_one_task_recorded_late_moves_no_lag_by_more_than_its_share(seed: int) -
         assert abs(old[name] - new[name]) <= 15 * US / 5, name
     graph = lower(after)
     own = graph.lag_ns[graph.first[late] : graph.first[late + 1]]
-    usual = {int(np.median(list(table.values()))) for table in (after.lags.launch, after.lags.stream_order)}
-    assert set(own.tolist()) <= {0, *new.values()} | usual  # the usual one of a class never measured
+    usual = {
+        int(np.median(list(table.values())))
+        for table in (after.lags.launch, after.lags.stream_order)
+    }
+    assert (
+        set(own.tolist()) <= {0, *new.values()} | usual
+    )  # the usual one of a class never measured
     place = int(np.flatnonzero(device == late)[0])
     shift = start_errors(after, disturbed)[place] - start_errors(before, measured)[place]
     assert -17 * US < shift < -7 * US, "most of the 15 us shows: no edge took them in"
@@ -310,7 +317,9 @@ def test_no_gap_holds_the_end_of_what_it_awaits(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_no_pause_behind_a_synchronising_call_holds_the_end_of_what_the_call_awaited(name: str) -> None:
+def test_no_pause_behind_a_synchronising_call_holds_the_end_of_what_the_call_awaited(
+    name: str,
+) -> None:
     """What the call waits for had ended when it returned, to the few us that clocks disagree by."""
     for program, ran in programs(name):
         rows = program.rows

@@ -26,9 +26,9 @@ from lumos.graph.blocks import (
 )
 from lumos.graph.job import NONE, Job, Lags, Program, StartingState, TaskKind
 from lumos.graph.step import steps_of
+from lumos.ingest.read import read
 from lumos.lower import lower
 from lumos.predict import record
-from lumos.ingest.read import read
 from lumos.simulate import simulate
 from tests.drawing import Drawing, Run, job_of, run
 from tests.simulate.jobs import jobs
@@ -233,7 +233,9 @@ def test_the_last_rows_of_a_step_run_twice_stay_in_their_step() -> None:
     main.work("b", 5)
     twice = checked(run_twice, drawn.program(), np.array([0]))
     assert twice.rows.block.tolist() == [0, 0, 1]
-    assert checked(replace_rows, twice, np.array([1]), take(twice, np.array([2]))).rows.block.tolist() == [0, 0, 1]
+    assert checked(
+        replace_rows, twice, np.array([1]), take(twice, np.array([2]))
+    ).rows.block.tolist() == [0, 0, 1]
 
 
 def test_a_collective_run_twice_meets_its_second_run() -> None:
@@ -341,7 +343,10 @@ def test_repeated_steps_wait_for_the_step_before() -> None:
     one = prefetching(1).program()
     tripled = checked(repeat, one, 3)
     drawn = prefetching(3).program()
-    assert (simulate(lower(job_of(tripled))).ranks[0].end_ns == simulate(lower(job_of(drawn))).ranks[0].end_ns).all()
+    assert (
+        simulate(lower(job_of(tripled))).ranks[0].end_ns
+        == simulate(lower(job_of(drawn))).ranks[0].end_ns
+    ).all()
 
 
 def test_blocks_taken_out_have_no_start_of_their_own() -> None:

@@ -192,7 +192,7 @@ def test_a_wait_over_two_blocks_means_the_step_before_the_last() -> None:
 
 def test_a_repeated_block_waits_for_its_own_copy() -> None:
     """Both copies of a step carry the same slot; each wait means the record of its own copy."""
-    drawn, rank, main, s1, s2 = two_streams()
+    drawn, _, main, s1, s2 = two_streams()
     main.launch(s1, "k1", 100, call=0)
     main.record(s1, "e")
     main.wait(s2, "e")

@@ -42,7 +42,9 @@ def test_transfer_begins_when_the_last_member_is_there(kind: CollectiveKind) -> 
         assert run["k", rank] == (123, 133)
 
 
-@pytest.mark.parametrize("kind", [CollectiveKind.BROADCAST, CollectiveKind.REDUCE, CollectiveKind.UNKNOWN])
+@pytest.mark.parametrize(
+    "kind", [CollectiveKind.BROADCAST, CollectiveKind.REDUCE, CollectiveKind.UNKNOWN]
+)
 def test_kinds_that_need_not_wait_do_not(kind: CollectiveKind) -> None:
     run = late_last_rank(kind).run()
     assert [run["c", rank] for rank in range(3)] == [(2, 52), (32, 82), (72, 122)]
@@ -62,9 +64,10 @@ def test_a_member_moves_its_data_as_long_as_recorded_on_its_own_rank() -> None:
 
 def test_a_late_rank_makes_the_others_late_behind_the_collective() -> None:
     """rank 1 is 40 later than before: rank 0's next kernel starts 40 later, its own work does not."""
-    early, late = late_last_rank(CollectiveKind.ALL_REDUCE, (0, 30)).run(), late_last_rank(
-        CollectiveKind.ALL_REDUCE, (0, 70)
-    ).run()
+    early, late = (
+        late_last_rank(CollectiveKind.ALL_REDUCE, (0, 30)).run(),
+        late_last_rank(CollectiveKind.ALL_REDUCE, (0, 70)).run(),
+    )
     assert late["k", 0][0] - early["k", 0][0] == 40
     assert late["a", 0] == early["a", 0]
 

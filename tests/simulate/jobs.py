@@ -85,14 +85,21 @@ def _write(draw: st.DrawFn, kind: str, ranks: list[_Written], *, waves: bool) ->
         which = draw(st.sampled_from(COLLECTIVES))
         for number in sorted(ranks[0].rank.drawing.groups[group]):
             thread, stream = _place(draw, ranks[number])
-            thread.collective(stream, f"{which.name} {group}", draw(small), group, which, call=draw(small))
+            thread.collective(
+                stream, f"{which.name} {group}", draw(small), group, which, call=draw(small)
+            )
         return
     if kind == "message":
         source, target = draw(st.permutations(range(len(ranks))))[:2] if len(ranks) > 1 else (0, 0)
-        for mine, peer, which in ((source, target, CollectiveKind.SEND), (target, source, CollectiveKind.RECEIVE)):
+        for mine, peer, which in (
+            (source, target, CollectiveKind.SEND),
+            (target, source, CollectiveKind.RECEIVE),
+        ):
             thread, stream = _place(draw, ranks[mine])
             known = peer if len(ranks) > 1 else NONE
-            thread.collective(stream, which.name, draw(small), "all", which, call=draw(small), peer=known)
+            thread.collective(
+                stream, which.name, draw(small), "all", which, call=draw(small), peer=known
+            )
         return
     _write_own(draw, kind, draw(st.sampled_from(ranks)), waves=waves)
 
@@ -122,7 +129,9 @@ def _write_own(draw: st.DrawFn, kind: str, one: _Written, *, waves: bool) -> Non
         thread.record(stream, f"event {one.recorded[-1]}", length)
         one.recorded[-1] += 1
     elif kind == "wait":
-        known = [(block - b, f"event {n}") for b, count in enumerate(one.recorded) for n in range(count)]
+        known = [
+            (block - b, f"event {n}") for b, count in enumerate(one.recorded) for n in range(count)
+        ]
         distance, slot = draw(st.sampled_from([(block + 1, "early"), *known]))
         thread.wait(stream, slot, distance, length)
     elif kind == "synchronize":
@@ -140,7 +149,9 @@ def _write_own(draw: st.DrawFn, kind: str, one: _Written, *, waves: bool) -> Non
 def _synchronize(draw: st.DrawFn, one: _Written, thread: Thread, stream: int, length: int) -> None:
     if draw(st.booleans()):
         block = len(one.recorded) - 1
-        known = [(block - b, f"event {n}") for b, count in enumerate(one.recorded) for n in range(count)]
+        known = [
+            (block - b, f"event {n}") for b, count in enumerate(one.recorded) for n in range(count)
+        ]
         distance, event = draw(st.sampled_from([(block + 1, "early"), *known]))
         thread.synchronize(stream, length, event, name="event", distance=distance)
     else:

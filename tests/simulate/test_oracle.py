@@ -69,7 +69,9 @@ def test_ranks_of_one_role_each_run_its_program() -> None:
         main, stream = rank.thread(), rank.stream(1)
         main.collective(stream, "all-reduce", 50, "all")
     job = drawn.job()
-    shared = Job(job.programs[:1], job.placement.__class__((0, 1), (0, 0), 2, job.placement.groups), job.lags)
+    shared = Job(
+        job.programs[:1], job.placement.__class__((0, 1), (0, 0), 2, job.placement.groups), job.lags
+    )
     assert_equal_to_oracle(shared, contention=True)
     assert simulate(lower(shared)).end_ns == simulate(lower(job)).end_ns == 53
 
@@ -89,7 +91,9 @@ def arguments(graph: ExecutionGraph, *, delays: bool = False) -> tuple[object, .
 @given(jobs(most_ranks=2), st.data())
 def test_the_sweep_equals_its_plain_twin(job: Job, data: st.DataObject) -> None:
     graph = lower(job, data.draw(st.lists(st.sampled_from(list(Rule)), unique=True)))
-    for fast, slow in zip(run_in_order(*arguments(graph)), plain.run_in_order(*arguments(graph)), strict=True):
+    for fast, slow in zip(
+        run_in_order(*arguments(graph)), plain.run_in_order(*arguments(graph)), strict=True
+    ):
         assert (fast == slow).all()
 
 
@@ -98,7 +102,9 @@ def test_the_sweep_equals_its_plain_twin(job: Job, data: st.DataObject) -> None:
 def test_the_simulator_in_order_of_time_equals_its_plain_twin(job: Job) -> None:
     graph = lower(job)
     more = (*arguments(graph), graph.processor, graph.device, graph.waves, SATURATING_WAVES)
-    for fast, slow in zip(run_with_contention(*more), plain.run_with_contention(*more), strict=True):
+    for fast, slow in zip(
+        run_with_contention(*more), plain.run_with_contention(*more), strict=True
+    ):
         assert (fast == slow).all()
 
 
