@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from lumos.graph.job import NONE, Program
 from lumos.graph.trace import MISSING, EventKind, Trace
 from lumos.graph.work import Phase
 
+Small = TypeVar("Small", np.uint8, np.int16)
 _BACKWARD_OPERATOR = "autograd::engine::evaluate_function"
 _LAYER = re.compile(r"\blayers?[ ._:#-]*(\d+)\b", re.IGNORECASE)
 _MODULE = re.compile(r"nn\.Module: \w*(?:Layer|Block|Bottleneck|Decoder|Encoder)\w*?_(\d+)$")
@@ -37,10 +39,9 @@ def recognise_structure(
     A device row has those of its launch.
     """
     rows = program.rows
-    host = np.where(rows.launch == NONE, np.arange(len(rows)), rows.launch)
+    host = np.flatnonzero((rows.launch == NONE) & (rows.event != NONE))
     event = rows.event[host]
-    known = event != NONE
-    time_ns = np.where(known, trace.start_ns[event], 0)
+    time_ns = trace.start_ns[event]
     spans = _Spans(trace, thread_labels)
     thread = rows.processor[host]
     phase = _phases(trace, nesting, spans, event, thread, time_ns)
@@ -49,9 +50,18 @@ def recognise_structure(
         layer = spans.number(_MODULE, (EventKind.PYTHON,), thread, time_ns)
     layer = _backward_layers(trace, nesting, event, phase, layer)
     micro_batch = spans.number(_MICRO_BATCH, (EventKind.ANNOTATION,), thread, time_ns)
-    unknown = ~known
-    phase[unknown], layer[unknown], micro_batch[unknown] = Phase.UNKNOWN, NONE, NONE
-    return phase.astype(np.uint8), layer.astype(np.int16), micro_batch.astype(np.int16)
+    owner = np.where(rows.launch == NONE, np.arange(len(rows), dtype=np.int32), rows.launch)
+
+    def column(values: NDArray[np.integer], unknown: int, kind: type[Small]) -> NDArray[Small]:
+        of_row = np.full(len(rows), unknown, kind)
+        of_row[host] = values
+        return of_row[owner]
+
+    return (
+        column(phase, Phase.UNKNOWN, np.uint8),
+        column(layer, NONE, np.int16),
+        column(micro_batch, NONE, np.int16),
+    )
 
 
 class _Spans:
@@ -67,7 +77,7 @@ class _Spans:
         kinds: tuple[EventKind, ...],
         thread: NDArray[np.int32],
         time_ns: NDArray[np.int64],
-    ) -> NDArray[np.int64]:
+    ) -> NDArray[np.int16]:
         """The number in the innermost span whose name has `pattern`; NONE outside."""
         numbers = {
             name: int(match.group(1))
@@ -82,9 +92,9 @@ class _Spans:
         kinds: tuple[EventKind, ...],
         thread: NDArray[np.int32],
         time_ns: NDArray[np.int64],
-    ) -> NDArray[np.int64]:
+    ) -> NDArray[np.int16]:
         """The value of the span around each time on its thread, the one begun last; NONE outside."""
-        found = np.full(len(time_ns), NONE, np.int64)
+        found = np.full(len(time_ns), NONE, np.int16)
         if not value_of_name:
             return found
         trace = self.trace
@@ -116,16 +126,16 @@ def _phases(
     event: NDArray[np.int64],
     thread: NDArray[np.int32],
     time_ns: NDArray[np.int64],
-) -> NDArray[np.int64]:
-    phase = np.full(len(event), int(Phase.UNKNOWN), np.int64)
+) -> NDArray[np.int16]:
+    phase = np.full(len(event), int(Phase.UNKNOWN), np.int16)
     for pattern, value in reversed(_PHASES):
         names = {n: int(value) for n, text in enumerate(trace.strings) if pattern.match(text)}
-        around = spans.around(names, (EventKind.ANNOTATION,), thread, time_ns)
-        phase = np.where(around == NONE, phase, around)
+        if names:
+            around = spans.around(names, (EventKind.ANNOTATION,), thread, time_ns)
+            phase = np.where(around == NONE, phase, around)
     backward = np.array([text.startswith(_BACKWARD_OPERATOR) for text in trace.strings], bool)
     top = nesting.top[event]
-    is_backward = (event != NONE) & (top != NONE) & backward[trace.name[top]]
-    phase = np.where(is_backward, Phase.BACKWARD, phase)
+    phase[(top != NONE) & backward[trace.name[top]]] = Phase.BACKWARD
     return phase
 
 
@@ -133,12 +143,13 @@ def _backward_layers(
     trace: Trace,
     nesting: Nesting,
     event: NDArray[np.int64],
-    phase: NDArray[np.int64],
-    layer: NDArray[np.int64],
-) -> NDArray[np.int64]:
+    phase: NDArray[np.int16],
+    layer: NDArray[np.int16],
+) -> NDArray[np.int16]:
     """Backward rows take the layer of the forward operator with their sequence number."""
-    top = np.where(event == NONE, NONE, nesting.top[event])
-    own = np.where(event == NONE, MISSING, trace.sequence[event])
+    if not (layer != NONE).any():
+        return layer
+    top, own = nesting.top[event], trace.sequence[event]
     forward = (phase != Phase.BACKWARD) & (layer != NONE) & (own != MISSING)
     backward = (phase == Phase.BACKWARD) & (layer == NONE) & (top != NONE)
     wanted = np.where(backward, trace.sequence[top], MISSING)

@@ -43,7 +43,7 @@ def simulate_each(
         waiting = []
         for duration in durations:
             waiting.append(pool.submit(one, duration))
-            if len(waiting) > cores:
+            if len(waiting) >= cores:
                 yield waiting.pop(0).result()
         for last in waiting:
             yield last.result()
