@@ -349,7 +349,7 @@ def _split_slow_launches(
     np.minimum.at(first_start, tasks.segment[own], tasks.start_ns[own])
     length = column["end_ns"] - column["start_ns"]
     slow = (column["kind"] == TaskKind.LAUNCH) & (length > SLOW_LAUNCH_FACTOR * usual)
-    for segment in np.flatnonzero(slow):
+    for segment in np.flatnonzero(slow).tolist():
         begin, end = int(column["start_ns"][segment]), int(column["end_ns"][segment])
         thread, event = int(segments.thread[segment]), int(segments.event[segment])
         if first_start[segment] >= end - usual:

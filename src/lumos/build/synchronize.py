@@ -56,8 +56,7 @@ def find_synchronizations(
     launch = tasks.segment[launched]
     explicit = _explicit_streams(trace, segments, tasks)
     wanted = (CallClass.SYNCHRONIZE_STREAM, CallClass.SYNCHRONIZE_EVENT, CallClass.SYNCHRONIZE_DEVICE)
-    for segment in np.flatnonzero(np.isin(classes, wanted)):
-        segment = int(segment)
+    for segment in np.flatnonzero(np.isin(classes, wanted)).tolist():
         stream, position = WHOLE_DEVICE, segment
         if classes[segment] != CallClass.SYNCHRONIZE_DEVICE:
             before = int(np.searchsorted(launch, segment)) - 1

@@ -192,9 +192,9 @@ def _explicit(
     segment_of_correlation = call_segments(trace, segments)
     number = {stream: index for index, (_, stream) in enumerate(tasks.streams)}
     known = set(calls.tolist())
-    found = {}
+    found: dict[int, Wait] = {}
     for row in rows:
-        call = segment_of_correlation.get(int(trace.correlation[row]))
+        call = segment_of_correlation.get(int(trace.correlation[row]), NONE)
         record = segment_of_correlation.get(int(record_of[row]))
         waiting, source = number.get(int(trace.stream[row])), number.get(int(wait_on[row]))
         if call in known and record is not None and waiting is not None and source is not None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,7 +85,7 @@ class Rows:
         """The rows at `index`, columns only: local ids are not renumbered."""
         return Rows(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
-    def with_columns(self, **columns: NDArray[np.generic]) -> Rows:
+    def with_columns(self, **columns: NDArray[Any]) -> Rows:
         """The same rows with some columns replaced."""
         return replace(self, **columns)
 
