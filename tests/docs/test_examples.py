@@ -2,7 +2,7 @@
 
 An example that cannot run here has an HTML comment in front of it: `<!-- not run: reason -->`. In
 all others `traces/` is a bundled recording. The output shown below a command has to be what is
-printed, numbers and empty room aside; `...` stands for lines left out.
+printed, but for empty room, lines left out (`...`), and numbers that moved a little with the model.
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ def test_a_python_example_succeeds(example: Example, folder: Path) -> None:
 def test_a_command_prints_what_is_shown(example: Example, folder: Path) -> None:
     command, _, shown = example.text.partition("\n")
     assert command.startswith("$ "), "a console example begins with `$ ` and its one command"
-    printed = [_text(line) for line in _run(["bash", "-euc", command[2:]], folder).splitlines()]
+    lines = _run(["bash", "-euc", command[2:]], folder).splitlines()
+    printed = [_text(line) for line in lines]
     place, elided = 0, False
     for line in shown.splitlines():
         if line == "...":
@@ -99,7 +100,15 @@ def test_a_command_prints_what_is_shown(example: Example, folder: Path) -> None:
         assert wanted in rest, f"not printed here: {line}"
         place += rest.index(wanted) + 1
         elided = False
+        for was, now in zip(_numbers(line), _numbers(lines[place - 1]), strict=True):
+            assert now == pytest.approx(was, rel=0.05, abs=0.5), (
+                f"shown: {line}; {lines[place - 1]}"
+            )
     assert elided or place == len(printed), f"printed below what is shown: {printed[place:]}"
+
+
+def _numbers(line: str) -> list[float]:
+    return [float(number[0].replace(",", "")) for number in _NUMBER.finditer(line)]
 
 
 def _text(line: str) -> str:
