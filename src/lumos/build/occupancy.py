@@ -17,6 +17,7 @@ RESIDENT_WARPS = 64
 RESIDENT_BLOCKS = 32
 REGISTERS = 65536
 SHARED_MEMORY_BYTES = 96 * 1024
+MOST_REGISTERS = 255  # of one thread
 WARP = 32
 
 
@@ -36,7 +37,8 @@ def waves_of_tasks(trace: Trace, tasks: DeviceTasks) -> NDArray[np.float32]:
 
 def _resident_warps(trace: Trace, events: NDArray[np.int64]) -> NDArray[np.float64]:
     """Warps of each kernel that one multiprocessor holds at once, by its registers and memory."""
-    registers = np.maximum(trace.argument_column(Argument.REGISTERS_PER_THREAD)[events], 1)
+    registers = trace.argument_column(Argument.REGISTERS_PER_THREAD)[events]
+    registers = np.clip(registers, 1, MOST_REGISTERS)
     shared = trace.argument_column(Argument.SHARED_MEMORY_BYTES)[events]
     block = trace.argument_column(Argument.BLOCK)[events]
     threads = {text: _threads(trace.text(text)) for text in np.unique(block).tolist()}

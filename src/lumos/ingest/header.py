@@ -27,8 +27,8 @@ def parse_header(raw: Mapping[str, Any]) -> Header:
     if not isinstance(distributed, Mapping):
         distributed = {}
     return Header(
-        rank=_count(distributed.get("rank")),
-        world_size=_count(distributed.get("world_size")),
+        rank=_rank(distributed.get("rank")),
+        world_size=_rank(distributed.get("world_size")),
         backend=str(distributed.get("backend", "")),
         gpu=_gpu(raw.get("deviceProperties")),
         process_groups=_groups(distributed.get("pg_config")),
@@ -42,6 +42,11 @@ def _count(value: object) -> int | None:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62:
         return value
     return None
+
+
+def _rank(value: object) -> int | None:
+    count = _count(value)
+    return count if count is not None and count < 2**31 else None
 
 
 def _gpu(properties: object) -> str:
@@ -64,7 +69,7 @@ def _groups(config: object) -> tuple[ProcessGroup, ...]:
     for entry in config:
         if not isinstance(entry, Mapping) or not isinstance(entry.get("ranks"), list):
             continue
-        ranks = [_count(rank) for rank in entry["ranks"]]
+        ranks = [_rank(rank) for rank in entry["ranks"]]
         name, description = str(entry.get("pg_name", "")), str(entry.get("pg_desc", ""))
         groups.append(
             ProcessGroup(name, description, tuple(rank for rank in ranks if rank is not None))

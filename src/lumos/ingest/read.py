@@ -16,7 +16,7 @@ from lumos.ingest.cache import entry_of, load, store
 from lumos.ingest.events import Document
 from lumos.ingest.files import find_files, rank_in_name, read_bytes
 from lumos.ingest.header import parse_header
-from lumos.ingest.repair import repair_times
+from lumos.ingest.repair import out_of_reach, repair_times
 from lumos.ingest.scanner import scan_document
 from lumos.ingest.split import split_ranks
 from lumos.ingest.typed import read_documents
@@ -82,12 +82,9 @@ def _trace(path: Path, document: Document, findings: tuple[Finding, ...]) -> Tra
     raw = document.columns
     start_ns = raw["start_ns"] + header.base_time_ns
     kind = _mark_annotations(raw["kind"], raw["name"], document.strings)
-    columns, repairs = repair_times(
-        {**raw, "start_ns": start_ns, "kind": kind}, complete=document.complete
-    )
-    return Trace(
+    trace = Trace(
         source=str(path),
-        columns=columns,
+        columns={**raw, "start_ns": start_ns, "kind": kind},
         strings=document.strings,
         argument_row=document.argument_row,
         argument_key=document.argument_key,
@@ -99,8 +96,22 @@ def _trace(path: Path, document: Document, findings: tuple[Finding, ...]) -> Tra
         process_groups=header.process_groups,
         thread_names=document.thread_names,
         skipped=document.skipped,
-        findings=(*findings, *repairs, *_unread(document)),
     )
+    trace, strays = _without_strays(trace)
+    columns, repairs = repair_times(trace.columns, complete=document.complete)
+    return replace(
+        trace, columns=columns, findings=(*findings, *strays, *repairs, *_unread(document))
+    )
+
+
+def _without_strays(trace: Trace) -> tuple[Trace, list[Finding]]:
+    """The trace without events that start more than a day from the middle one."""
+    stray = out_of_reach(trace.start_ns)
+    if not stray.any():
+        return trace, []
+    message = f"{int(stray.sum())} events start more than a day from the others and were left out"
+    finding = Finding("impossible-time", "warning", message, None, "record the trace again")
+    return trace.take(np.flatnonzero(~stray)), [finding]
 
 
 _ANNOTATION = ("ProfilerStep", "Optimizer.", "## ", "enumerate(DataLoader)")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lumos.graph.finding import Finding
 from lumos.graph.trace import DEVICE_KINDS
-from lumos.units import NS_PER_MS, NS_PER_US
+from lumos.units import NS_PER_MS, NS_PER_S, NS_PER_US
 
 Columns = Mapping[str, NDArray[Any]]
 
@@ -18,11 +18,24 @@ OVERLAP_TOLERANCE_NS = 50 * NS_PER_US
 """Kernels of one CUDA graph overlap in a stream by some us; more than this is a corrupt duration."""
 
 
+LONGEST_NS = 24 * 3600 * NS_PER_S
+"""No trace is longer. So times and their sums stay far inside int64, whatever a file says."""
+
+
+def out_of_reach(start_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which events start so far from the others that they cannot be of one recording."""
+    if not len(start_ns) or int(start_ns.max()) - int(start_ns.min()) <= LONGEST_NS:
+        return np.zeros(len(start_ns), bool)
+    middle = int(np.partition(start_ns, len(start_ns) // 2)[len(start_ns) // 2])
+    return (start_ns < middle - LONGEST_NS) | (start_ns > middle + LONGEST_NS)
+
+
 def repair_times(columns: Columns, *, complete: bool) -> tuple[Columns, list[Finding]]:
-    """Mend negative durations and device tasks that run into the next one of their stream."""
+    """Mend negative and endless durations, and device tasks that run into the next of their stream."""
     columns, negative = _mend_negative(columns)
     columns, running_over = _mend_running_over(columns)
-    findings = negative + running_over
+    columns, endless = _mend_endless(columns)
+    findings = negative + running_over + endless
     if not complete:
         findings.append(
             Finding(
@@ -48,6 +61,15 @@ def _mend_negative(columns: Columns) -> tuple[Columns, list[Finding]]:
     return {**columns, "duration_ns": np.where(bad, 0, duration)}, [finding]
 
 
+def _mend_endless(columns: Columns) -> tuple[Columns, list[Finding]]:
+    bad = columns["duration_ns"] > LONGEST_NS
+    if not bad.any():
+        return columns, []
+    message = f"{int(bad.sum())} events last longer than a day and were set to zero length"
+    finding = Finding("impossible-duration", "warning", message, None, "update the profiler")
+    return {**columns, "duration_ns": np.where(bad, 0, columns["duration_ns"])}, [finding]
+
+
 def _mend_running_over(columns: Columns) -> tuple[Columns, list[Finding]]:
     """A device task can't reach far into the next of its stream: cut it at that one's start.
 
@@ -69,7 +91,7 @@ def _mend_running_over(columns: Columns) -> tuple[Columns, list[Finding]]:
         return columns, []
     rows, following = order[over], order[over + 1]
     cut = start[following] - start[rows]
-    affected = int((duration[rows] - cut).sum())
+    affected = int(np.minimum(duration[rows] - cut, LONGEST_NS).sum())
     duration[rows] = cut
     message = f"{len(rows)} device tasks ran into later ones of their stream and were cut there"
     finding = Finding("impossible-duration", "warning", message, affected, "update the profiler")

@@ -82,12 +82,12 @@ def _parts(
     owner: dict[int, int],
 ) -> list[Part]:
     columns = document.columns
-    part_of_device = np.full(max(owner) + 1, MISSING, np.int64)
-    part_of_device[list(owner)] = list(owner.values())
+    devices = np.array(sorted(owner), np.int64)
+    part_of_device = np.array([owner[device] for device in devices.tolist()], np.int64)
     part_of_process = np.full(len(document.strings), MISSING, np.int64)
     part_of_process[processes] = np.arange(len(processes))
-    inside = (columns["device"] >= 0) & (columns["device"] <= max(owner))
-    by_device = np.where(inside, part_of_device[np.where(inside, columns["device"], 0)], MISSING)
+    place = np.minimum(np.searchsorted(devices, columns["device"]), len(devices) - 1)
+    by_device = np.where(devices[place] == columns["device"], part_of_device[place], MISSING)
     part = np.where(on_device, by_device, part_of_process[columns["process"]])
     strays = int(np.count_nonzero(part == MISSING))
     order = dict.fromkeys(owner[device] for device in sorted(owner))

@@ -22,7 +22,8 @@ def sharing_kernels(context: RankContext, rank: int) -> NDArray[np.int32]:
     rows, processors = context.program.rows, context.program.processors
     inside = np.array(["DtoD" in name for name in context.program.names], bool)
     kernels = (rows.kind == TaskKind.KERNEL) | ((rows.kind == TaskKind.COPY) & inside[rows.name])
-    ordinal = np.array([max(p.device, 0) for p in processors], np.int32)
+    ordinals = np.array([max(p.device, 0) for p in processors], np.int32)
+    _, ordinal = np.unique(ordinals, return_inverse=True)  # a file may number its GPUs as it likes
     used = np.bincount(rows.processor[kernels], minlength=len(processors)) > 0
     filling = kernels & (rows.waves >= SATURATING_WAVES)
     fills = np.bincount(rows.processor[filling], minlength=len(processors)) > 0
