@@ -48,16 +48,22 @@ def find_hand_offs(segments: Segments) -> list[HandOff]:
     found = []
     pause = (segments.event == NONE) & (segments.end_ns - segments.start_ns >= MINIMUM_GAP_NS)
     for waiter in np.flatnonzero(pause):
+        if not threads.works_behind(int(waiter)):
+            continue
         signals = [
             signal
-            for other in range(threads.count)
-            if other != segments.thread[waiter]
-            and (signal := threads.signal(int(waiter), other)) is not None
+            for other in threads.that_paused_before_the_end_of(int(waiter))
+            if (signal := threads.signal(int(waiter), other)) is not None
         ]
         if signals:
             time_ns, work = max(signals)
             found.append(HandOff(int(waiter), work, time_ns))
     return found
+
+
+def _reaction_ns(begin: int, end: int) -> float:
+    """How long after another thread's end a pause from `begin` to `end` may go on."""
+    return max(REACTION_NS, REACTION_SHARE * (end - begin))
 
 
 class _Threads:
@@ -67,6 +73,22 @@ class _Threads:
         self.segments = segments
         self.count = int(segments.thread.max(initial=-1)) + 1
         self.bounds = np.searchsorted(segments.thread, np.arange(self.count + 1))
+        pauses = np.flatnonzero(segments.event == NONE)
+        pauses = pauses[np.argsort(segments.start_ns[pauses], kind="stable")]
+        self.pause_start_ns, self.pause_thread = segments.start_ns[pauses], segments.thread[pauses]
+
+    def works_behind(self, pause: int) -> bool:
+        """Whether the thread has work right behind its `pause` that is worth awaiting."""
+        end = int(self.segments.end_ns[pause])
+        return self._busy(int(self.segments.thread[pause]), end, end + NEARBY_NS) >= WORTH_AWAITING_NS
+
+    def that_paused_before_the_end_of(self, waiter: int) -> list[int]:
+        """Other threads with a pause that began a reaction time before the end of `waiter`."""
+        begin, end = int(self.segments.start_ns[waiter]), int(self.segments.end_ns[waiter])
+        low = int(np.searchsorted(self.pause_start_ns, max(begin, end - _reaction_ns(begin, end))))
+        high = int(np.searchsorted(self.pause_start_ns, end, side="right"))
+        threads = np.unique(self.pause_thread[low:high])
+        return threads[threads != self.segments.thread[waiter]].tolist()  # type: ignore[no-any-return]
 
     def signal(self, waiter: int, other: int) -> tuple[int, int] | None:
         """(time, segment) of the work of thread `other` that ends the pause `waiter`, or None."""
@@ -77,14 +99,10 @@ class _Threads:
         if pause is None or pause == low:
             return None
         work, time_ns, until = pause - 1, int(segments.start_ns[pause]), int(segments.end_ns[pause])
-        reaction = max(REACTION_NS, REACTION_SHARE * (end - begin))
-        if not begin < time_ns <= end or end - time_ns > reaction:
+        if not begin < time_ns <= end or end - time_ns > _reaction_ns(begin, end):
             return None
         mine = int(segments.thread[waiter])
-        if (
-            self._busy(other, time_ns - NEARBY_NS, time_ns) < WORTH_AWAITING_NS
-            or self._busy(mine, end, end + NEARBY_NS) < WORTH_AWAITING_NS
-        ):
+        if self._busy(other, time_ns - NEARBY_NS, time_ns) < WORTH_AWAITING_NS:
             return None
         if self._busy(mine, end, until) >= BUSY_SHARE * (until - time_ns):
             return time_ns, work

@@ -18,12 +18,13 @@ from lumos.build.kernels import communication_kernels
 from lumos.build.nesting import nest
 from lumos.build.pieces import host_pieces
 from lumos.build.ranks import match_ranks
-from lumos.build.steps import cut_to, find_steps
+from lumos.build.steps import Steps, cut_to, find_common_steps
 from lumos.build.structure import recognise_structure
 from lumos.build.synchronize import find_synchronizations
-from lumos.build.threads import segment_threads
+from lumos.build.threads import Segments, segment_threads
 from lumos.build.waits import resolve_waits
 from lumos.build.work import describe_work
+from lumos.errors import UnusableInputError
 from lumos.graph.job import NONE, Job, Placement, Program, Provenance
 from lumos.graph.timeline import RankTimeline, Timeline
 from lumos.graph.trace import EventKind, Trace
@@ -34,10 +35,15 @@ def build(traces: Sequence[Trace], step: int | None = None) -> tuple[Job, Timeli
 
     With `step`, from that step alone: as if the profiler had run for it and no other.
     """
-    built = [build_rank(trace, step) for trace in traces]
+    host = [segment_threads(trace) for trace in traces]
+    steps, findings = find_common_steps(traces, [segments for segments, _ in host])
+    built = [
+        build_rank(trace, *own, found, step)
+        for trace, own, found in zip(traces, host, steps, strict=True)
+    ]
     programs, runs, described = zip(*built, strict=True)
     matched = match_ranks(traces, programs, runs, described)
-    origin = min(int(run.start_ns.min()) for run in matched.runs)
+    origin = min((int(run.start_ns.min()) for run in matched.runs if len(run)), default=0)
     ranks = tuple(trace.rank if trace.rank is not None else n for n, trace in enumerate(traces))
     placement = Placement(
         ranks=ranks,
@@ -52,21 +58,30 @@ def build(traces: Sequence[Trace], step: int | None = None) -> tuple[Job, Timeli
             for run in matched.runs
         )
     )
-    findings = tuple(finding for trace in traces for finding in trace.findings)
-    return Job(matched.programs, placement, findings=findings + matched.findings), timeline
+    findings = [finding for trace in traces for finding in trace.findings] + findings
+    return Job(matched.programs, placement, findings=(*findings, *matched.findings)), timeline
 
 
 def build_rank(
-    trace: Trace, step: int | None = None
+    trace: Trace,
+    segments: Segments,
+    thread_labels: list[tuple[str, str]],
+    steps: Steps,
+    step: int | None = None,
 ) -> tuple[Program, RankTimeline, list[Communication]]:
     """The program of one rank, its measured run in the trace's own time, its communication."""
-    segments, thread_labels = segment_threads(trace)
-    steps = find_steps(trace, segments)
     if step is not None:
         steps = steps.only(step)
         trace = cut_to(trace, steps)
         window = int(steps.begin_ns[0]), int(steps.end_ns[-1])
         segments, thread_labels = segment_threads(trace, window)
+        if not len(segments):  # device tasks alone hang on nothing
+            trace = trace.take(np.empty(0, np.intp))
+    elif not len(segments):
+        raise UnusableInputError(
+            f"{trace.source}: no operator or runtime call; "
+            "record with both the CPU and the GPU activity"
+        )
     spans = find_host_spans(trace, segments)
     tasks = link_device_tasks(trace, segments, spans)
     is_call = (segments.event != NONE) & (trace.kind[segments.event] == EventKind.CALL)

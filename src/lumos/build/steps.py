@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lumos.build.threads import Segments
+from lumos.graph.finding import Finding
 from lumos.graph.job import NONE
 from lumos.graph.trace import DEVICE_KINDS, MISSING, EventKind, Trace
 
@@ -53,8 +55,32 @@ class Steps:
 def find_steps(trace: Trace, segments: Segments) -> Steps:
     """The steps of a trace: `ProfilerStep#`, else repeated annotations, else repeated operators."""
     steps = _profiler_steps(trace) or _repeated_annotation(trace) or _repeated_operator(trace, segments)
-    if steps is not None:
-        return steps
+    return _whole(trace, segments) if steps is None else steps
+
+
+def find_common_steps(
+    traces: Sequence[Trace], segments: Sequence[Segments]
+) -> tuple[list[Steps], list[Finding]]:
+    """The steps of each rank, by the same names on all; else each trace as one, which is told."""
+    found = [find_steps(trace, own) for trace, own in zip(traces, segments, strict=True)]
+    first = found[0].names
+    other = next((place for place, steps in enumerate(found) if steps.names != first), None)
+    if other is None:
+        return found, []
+    message = (
+        f"the steps of {traces[0].source} ({_some(first)}) and of {traces[other].source} "
+        f"({_some(found[other].names)}) are not the same: each trace counts as one step"
+    )
+    advice = "trace the same steps on all ranks"
+    whole = [_whole(trace, own) for trace, own in zip(traces, segments, strict=True)]
+    return whole, [Finding("steps-differ", "warning", message, None, advice)]
+
+
+def _some(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{len(names)}: {names[0]} to {names[-1]}"
+
+
+def _whole(trace: Trace, segments: Segments) -> Steps:
     begin = np.array([segments.start_ns.min()] if len(segments) else [trace.start_ns.min()], np.int64)
     end = np.array([segments.end_ns.max()] if len(segments) else [trace.start_ns.max()], np.int64)
     return Steps(("whole",), begin, end, "whole")

@@ -173,7 +173,8 @@ def _event_lag(
         called = end[own.start + program.rows.launch[row]]
         alone = (held[mine] > other[mine] + CLEAR_NS) & (called + CLEAR_NS <= held[mine])
         values.append(lag[alone & (lag <= UNEXPLAINED_NS)])
-    return _typical(np.concatenate(values)) if any(map(len, values)) else 0
+    # a task that starts before what it is said to await has ended shows that it does not await it
+    return max(0, _typical(np.concatenate(values))) if any(map(len, values)) else 0
 
 
 def _own_times(

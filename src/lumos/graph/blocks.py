@@ -126,7 +126,7 @@ def starting_state(program: Program, measured: RankTimeline, block: int) -> Star
     """What was under way when `block` began, as recorded: busy processors, slots signalled before."""
     rows = program.rows
     begin = block_begin_ns(program, measured, block)
-    first = block_begin_ns(program, measured, int(rows.block[0]))
+    first = block_begin_ns(program, measured, int(rows.block[0]) if len(rows) else block)
     free = np.zeros(len(program.processors), np.int64)
     slots: dict[int, int] = {}
     if program.start is not None:
@@ -145,9 +145,17 @@ def starting_state(program: Program, measured: RankTimeline, block: int) -> Star
 
 
 def block_begin_ns(program: Program, measured: RankTimeline, block: int) -> int:
-    """When `block` began: the first start of its host rows [ns]."""
+    """When `block` began: the first start of its host rows [ns].
+
+    One without any begins with the next that has some, or where the program ends.
+    """
     rows = program.rows
-    chosen = (rows.block == block) & (rows.launch == NONE)
+    host = rows.launch == NONE
+    chosen = host & (rows.block == block)
+    if not chosen.any():
+        chosen = host & (rows.block > block)
+    if not chosen.any():
+        return int(measured.end_ns.max(initial=0))
     return int(measured.start_ns[chosen].min())
 
 

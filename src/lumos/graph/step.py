@@ -19,8 +19,9 @@ def steps_of(job: Job, measured: Timeline, first: int, last: int) -> tuple[Job, 
     begins = [
         block_begin_ns(job.programs[role], run, first)
         for role, run in zip(job.placement.role, measured.ranks, strict=True)
+        if len(run)
     ]
-    origin = min(begins)
+    origin = min(begins, default=0)
     programs, runs = [], []
     for role, run in zip(job.placement.role, measured.ranks, strict=True):
         program = job.programs[role]

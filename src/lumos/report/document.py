@@ -201,7 +201,7 @@ def _inspected(rank: RankInspection) -> Document:
             }
             for stream in rank.streams
         ],
-        "steps_from": rank.steps_from,
+        "steps_from": rank.steps_from or None,
         "steps": [
             {"step": step.name, "host_ms": milliseconds(step.host_ns)} for step in rank.steps
         ],
