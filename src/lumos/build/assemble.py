@@ -46,9 +46,11 @@ def assemble_program(
     block = steps.step_at(host.columns["start_ns"])
     table = _interleave(host, tasks, (block != NONE) & ~_trailing_pauses(host, main))
     threads = np.int32(len(thread_labels))
+    state = _state_before(host, tasks, steps, len(thread_labels))
 
     def column(name: str, of_task: NDArray[Any] | int) -> NDArray[Any]:
-        return table.column(host.columns[name], of_task)
+        # used up: fresh memory for the new columns would cost more time than filling them
+        return table.column(host.columns.pop(name), of_task)
 
     kind = column("kind", _task_kinds(trace, tasks, collective_of_task))
     start, end = column("start_ns", tasks.start_ns), column("end_ns", tasks.end_ns)
@@ -80,7 +82,7 @@ def assemble_program(
         processors=_processors(trace, thread_labels, tasks),
         blocks=steps.names,
         collectives=(Collective(CollectiveKind.UNKNOWN, NONE),) * collectives,
-        start=_state_before(host, tasks, steps, threads),
+        start=state,
         main_thread=main,
     )
     return program, RankTimeline(start, end, np.zeros(len(kind), np.int64))

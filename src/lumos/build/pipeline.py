@@ -86,7 +86,9 @@ def build_rank(
     tasks = link_device_tasks(trace, segments, spans)
     is_call = (segments.event != NONE) & (trace.kind[segments.event] == EventKind.CALL)
     classes = np.where(
-        is_call, call_classes(trace.strings)[trace.name[segments.event]], CallClass.NOT_A_CALL
+        is_call,
+        call_classes(trace.strings)[trace.name[segments.event]],
+        np.uint8(CallClass.NOT_A_CALL),
     )
     communicates = communication_kernels(trace.strings)[trace.name[tasks.event]]
     communicates |= trace.kind[tasks.event] == EventKind.ANNOTATION
@@ -100,12 +102,14 @@ def build_rank(
     )  # fmt: skip
     number = np.where(communicates, communicates.cumsum() - 1, NONE).astype(np.int32)
     described = describe_communication(trace, segments, tasks, communicates)
+    stream_waits = int((classes == CallClass.WAIT_EVENT).sum())
+    del segments, classes, communicates  # their memory serves the rows
     program, run = assemble_program(trace, host, tasks, steps, thread_labels, number, len(described))
     provenance = Provenance(
         steps.source,
         tuple((steps.end_ns - steps.begin_ns).tolist()),
         Counter(wait.evidence.name.lower() for wait in waits),
-        int((classes == CallClass.WAIT_EVENT).sum()),
+        stream_waits,
     )
     nesting = nest(trace)
     work, works = describe_work(trace, nesting, program, described)
