@@ -349,6 +349,17 @@ def test_repeated_steps_wait_for_the_step_before() -> None:
     ).all()
 
 
+def test_a_step_run_twice_still_waits_for_the_step_before() -> None:
+    """Step 1 twice, in one block: both copies wait for the batch of step 0, done at 101.
+
+    compute |= k 20..70 =|..|= k 101..151 =|= k 151..201 =|
+    """
+    program = prefetching(2).program()
+    second = np.flatnonzero((program.rows.block == 1) & (program.rows.launch == NONE))
+    result = replayed(checked(run_twice, program, second))
+    assert [result[f"k#{n}"] for n in (1, 2, 3)] == [(20, 70), (101, 151), (151, 201)]
+
+
 def test_blocks_taken_out_have_no_start_of_their_own() -> None:
     """The last two steps, numbered from 0; lowering them needs a starting state."""
     part = checked(take_blocks, prefetching().program(), 1, 3)
