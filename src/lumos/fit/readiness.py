@@ -133,26 +133,29 @@ def ready_by(
     rule: Rule, graph: ExecutionGraph, start: NDArray[np.int64], end: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """When `rule` let each task start [ns]; NEVER without such a rule."""
-    return _ready(  # type: ignore[no-any-return]
-        graph.first, graph.before, graph.lag_ns, graph.from_start, graph.rule, start, end, rule
-    )
+    ready = np.full(len(graph), NEVER)
+    _ready(
+        graph.first, graph.before, graph.lag_ns, graph.from_start, graph.rule, start, end, int(rule),
+        ready,
+    )  # fmt: skip
+    return ready
 
 
 def latest_ready(
     graph: ExecutionGraph, start: NDArray[np.int64], end: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """When all rules and the recorded start let each task start [ns]."""
-    ready = _ready(
-        graph.first, graph.before, graph.lag_ns, graph.from_start, graph.rule, start, end, ANY_RULE
-    )
-    return np.maximum(ready, graph.release_ns)
+    ready = graph.release_ns.copy()
+    _ready(
+        graph.first, graph.before, graph.lag_ns, graph.from_start, graph.rule, start, end, ANY_RULE,
+        ready,
+    )  # fmt: skip
+    return ready
 
 
 @compiled()
-def _ready(first, before, lag, from_start, rule, start, end, wanted):  # type: ignore[no-untyped-def]
-    count = len(first) - 1
-    ready = np.full(count, np.iinfo(np.int64).min)
-    for task in range(count):
+def _ready(first, before, lag, from_start, rule, start, end, wanted, ready):  # type: ignore[no-untyped-def]
+    for task in range(len(ready)):
         for edge in range(first[task], first[task + 1]):
             if wanted != ANY_RULE and rule[edge] != wanted:
                 continue
@@ -160,4 +163,3 @@ def _ready(first, before, lag, from_start, rule, start, end, wanted):  # type: i
             point = start[source] if from_start[edge] else end[source]
             if point != np.iinfo(np.int64).min:
                 ready[task] = max(ready[task], point + lag[edge])
-    return ready

@@ -49,8 +49,8 @@ class Edges:
     `from_start` tells which point of `before` counts: its start, else its end.
     """
 
-    before: NDArray[np.int64]
-    after: NDArray[np.int64]
+    before: NDArray[np.int32]
+    after: NDArray[np.int32]
     lag_ns: NDArray[np.int64]
     from_start: NDArray[np.bool_]
 
@@ -59,17 +59,20 @@ class Edges:
 
     @staticmethod
     def of(
-        before: NDArray[np.int64],
-        after: NDArray[np.int64],
+        before: NDArray[np.integer],
+        after: NDArray[np.integer],
         lag_ns: NDArray[np.int64] | int = 0,
         *,
         from_start: bool = False,
     ) -> Edges:
         """Edges with one lag for all or one each; all from starts or all from ends."""
+        lag = np.zeros(len(before), np.int64)  # untouched zeros cost no memory
+        if not isinstance(lag_ns, int) or lag_ns:
+            lag[:] = lag_ns
         return Edges(
-            np.asarray(before, np.int64),
-            np.asarray(after, np.int64),
-            np.broadcast_to(np.asarray(lag_ns, np.int64), (len(before),)).copy(),
+            np.asarray(before, np.int32),
+            np.asarray(after, np.int32),
+            lag,
             np.full(len(before), from_start),
         )
 

@@ -24,7 +24,7 @@ def launch(context: RankContext) -> Edges:
     )
     waits = np.flatnonzero(rows.kind == TaskKind.WAIT_EVENT)
     return Edges(
-        np.concatenate([tasks.before, context.offset + waits]),
+        np.concatenate([tasks.before, (context.offset + waits).astype(np.int32)]),
         np.concatenate([tasks.after, context.marker_of_row[waits]]),
         np.concatenate([tasks.lag_ns, np.zeros(len(waits), np.int64)]),
         np.ones(len(tasks) + len(waits), bool),

@@ -23,8 +23,8 @@ def program_order(context: RankContext) -> Edges:
 def _neighbours(processor, is_host):  # type: ignore[no-untyped-def]
     """Each host row that has one before it on its thread: (that one, the row)."""
     last = np.full(len(is_host), -1, np.int64)
-    before = np.empty(len(processor), np.int64)
-    after = np.empty(len(processor), np.int64)
+    before = np.empty(len(processor), np.int32)
+    after = np.empty(len(processor), np.int32)
     count = 0
     for row in range(len(processor)):
         thread = processor[row]
