@@ -11,7 +11,7 @@ import time
 
 logging.disable(logging.WARNING)
 
-from hta.analyzers.critical_path_analysis import CriticalPathAnalysis, CPGraph  # noqa: E402
+from hta.analyzers.critical_path_analysis import CPGraph, CriticalPathAnalysis  # noqa: E402
 from hta.common.trace import Trace  # noqa: E402
 
 

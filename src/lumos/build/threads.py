@@ -68,8 +68,8 @@ def _pairs(
     one: NDArray[np.int32], other: NDArray[np.int32]
 ) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
     """A number for each pair of indices of strings, and where each pair comes first."""
-    other = _numbered(other)
-    pair = _numbered(_numbered(one) * (int(other.max(initial=0)) + 1) + other)
+    narrow = _numbered(other)
+    pair = _numbered(_numbered(one) * (int(narrow.max(initial=0)) + 1) + narrow)
     first = np.empty(int(pair.max(initial=-1)) + 1, np.intp)
     first[pair[::-1]] = np.arange(len(pair))[::-1]
     return pair, first
@@ -101,9 +101,12 @@ def segment_threads(
     end = start + trace.duration_ns[rows]
     is_call = trace.kind[rows] == EventKind.CALL
     size = 4 * len(rows) + 2 * len(labels)  # numpy asks for huge pages, compiled code does not
-    pieces = [np.empty(size, kind) for kind in (np.int32, np.int32, np.int32, np.int64, np.int64)]
-    count = _segment(rows, thread, start, end, is_call, first, last, *pieces)
-    return Segments(*(column[:count] for column in pieces)), labels
+    event, top, at = (np.empty(size, np.int32) for _ in range(3))
+    begin, finish = (np.empty(size, np.int64) for _ in range(2))
+    count = _segment(
+        rows, thread, start, end, is_call, first, last, event, top, at, begin, finish
+    )
+    return Segments(event[:count], top[:count], at[:count], begin[:count], finish[:count]), labels
 
 
 @compiled()
@@ -118,7 +121,7 @@ def _segment(  # type: ignore[no-untyped-def]
     opened = 0  # pieces before this one are of other threads, or the thread's opening pause
     now = np.int64(0)
     for i in range(count + 1):
-        new_thread = i == count or i == 0 or thread[i] != thread[i - 1]
+        new_thread = i in (0, count) or thread[i] != thread[i - 1]
         limit = np.iinfo(np.int64).max if new_thread else start[i]
         # close what ended before this event starts
         while depth > 0 and stack_end[depth - 1] <= limit:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from lumos.graph.execution import Edges, ExecutionGraph, Rule
 from lumos.graph.job import NONE, WHOLE_DEVICE, Job, Program, TaskKind
-from lumos.lower.by_task import Dependencies, by_task
 from lumos.lower.back_pressure import back_pressure
+from lumos.lower.by_task import Dependencies, by_task
 from lumos.lower.contention import sharing_kernels
 from lumos.lower.context import RankContext, rank_context
 from lumos.lower.event_wait import captured_items, event_wait

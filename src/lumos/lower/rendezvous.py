@@ -81,7 +81,7 @@ def message_edges(
 
 def rendezvous(
     meeting_rows: Sequence[Sequence[tuple[int, int]]],
-    opening: Sequence[NDArray[np.int64]],
+    opening: Sequence[NDArray[np.int32]],
     offset: Sequence[int],
     first_free: int,
 ) -> Edges:
