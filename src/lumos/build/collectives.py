@@ -128,7 +128,7 @@ def _describe(trace: Trace, arguments: _Arguments, event: int, around: list[int]
         event=event,
         kind=_kind(trace, arguments, rows),
         group=group or None,
-        members=tuple(int(number) for number in re.findall(r"\d+", ranks)) if "..." not in ranks else (),
+        members=tuple(int(number) for number in re.findall(r"\b\d{1,9}\b", ranks)) if "..." not in ranks else (),
         in_bytes=in_bytes,
         out_bytes=out_bytes,
         dtype=dtype,
@@ -150,7 +150,7 @@ def _kind(trace: Trace, arguments: _Arguments, rows: list[int]) -> CollectiveKin
     return kinds[0] if kinds else CollectiveKind.UNKNOWN
 
 
-_SHAPE = re.compile(r"\[\s*(\d+(?:\s*,\s*\d+)*)\s*\]")
+_SHAPE = re.compile(r"\[\s*(\d{1,18}(?:\s*,\s*\d{1,18})*)\s*\]")
 
 
 def _bytes_of_shapes(trace: Trace, rows: list[int]) -> int | None:

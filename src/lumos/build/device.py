@@ -93,7 +93,8 @@ def link_device_tasks(trace: Trace, segments: Segments, spans: HostSpans) -> Dev
 def _lengths(trace: Trace, rows: NDArray[np.intp]) -> NDArray[np.int64]:
     """Length of each task [ns]; none for a send over gloo, whose span lasts until it is waited for."""
     is_send = np.array([text == "gloo:send" for text in trace.strings], bool)
-    return np.where(is_send[trace.name[rows]], 0, trace.duration_ns[rows])
+    is_span = trace.kind[rows] == EventKind.ANNOTATION  # a kernel may be called anything
+    return np.where(is_span & is_send[trace.name[rows]], 0, trace.duration_ns[rows])
 
 
 def _launching_segment(

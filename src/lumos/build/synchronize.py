@@ -124,7 +124,7 @@ def _explicit_streams(
             found[call] = number[int(trace.stream[row])], call
         elif name == "Event Sync" and int(wait_on[row]) in number:
             record = call_of.get(int(record_of[row]))
-            if record is not None:
+            if record is not None and segments.in_order(record, call):
                 found[call] = number[int(wait_on[row])], record
     return found
 

@@ -33,6 +33,11 @@ class Segments:
     def __len__(self) -> int:
         return len(self.event)
 
+    def in_order(self, first: int, second: int) -> bool:
+        """Whether the host reached segment `first` before `second`: a wait's record comes first."""
+        begin, end = int(self.start_ns[first]), int(self.start_ns[second])
+        return (begin, first) < (end, second)
+
 
 def call_segments(trace: Trace, segments: Segments) -> dict[int, int]:
     """The segment of each call, by its correlation."""

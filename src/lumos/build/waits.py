@@ -197,7 +197,9 @@ def _explicit(
         call = segment_of_correlation.get(int(trace.correlation[row]), NONE)
         record = segment_of_correlation.get(int(record_of[row]))
         waiting, source = number.get(int(trace.stream[row])), number.get(int(wait_on[row]))
-        if call in known and record is not None and waiting is not None and source is not None:
+        if call not in known or record is None or not segments.in_order(record, call):
+            continue
+        if waiting is not None and source is not None:
             awaited = device.last_before(source, int(segments.start_ns[record]))
             found[call] = Wait(call, waiting, source, awaited, record, Evidence.EXPLICIT)
     return found

@@ -212,6 +212,7 @@ def _describe(job: Job, contexts: list[RankContext]) -> Callable[[int], str]:
             if context.offset <= task < context.offset + len(program.rows):
                 row = task - context.offset
                 name = program.names[program.rows.name[row]]
+                name = name if len(name) <= 60 else f"{name[:57]}..."
                 return f"rank {job.placement.ranks[number]}: {name}"
         return "a point on a stream"
 
