@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lumos.analysis.prediction import host_ns, periods_ns
+from lumos.analysis.prediction import periods_ns
 from lumos.analysis.replay import StepReplay
 from lumos.build import build
 from lumos.fit import fit
@@ -24,8 +24,8 @@ from lumos.graph.job import NONE, Job
 from lumos.graph.timeline import Timeline
 from lumos.ingest import read
 from lumos.lower import lower
-from lumos.predict import Recording, predict_steps, record, replay_steps, replay_whole
 from lumos.lower.classes import launch_classes, values_of
+from lumos.predict import Recording, predict_steps, record, replay_steps, replay_whole
 from lumos.units import ms
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "kineto"
@@ -194,7 +194,11 @@ def _own(found: Sequence[Figures]) -> str:
         error_bar, start_bar = next(
             bars for name, bars in TRACES.items() if name.startswith(one.name)
         )
-        marks = [word for word, holds in (("easy", abs(one.crude) <= EASY_PCT), ("host", one.host_bound)) if holds]
+        marks = [
+            word
+            for word, holds in (("easy", abs(one.crude) <= EASY_PCT), ("host", one.host_bound))
+            if holds
+        ]
         idle = "-" if one.idle_explained is None else f"{one.idle_explained:.1f}"
         lines.append(
             f"| {one.name} | {one.steps} | {ms(one.worst.measured_ns):.1f} "
@@ -203,7 +207,10 @@ def _own(found: Sequence[Figures]) -> str:
             f"| {one.unexplained:.2f} | {idle} | {', '.join(marks)} |"
         )
     left_out = sum(one.left_out for one in found)
-    lines += ["", f"Steps left out because more than {REPAIRED_PCT} % of them was repaired: {left_out}."]
+    lines += [
+        "",
+        f"Steps left out because more than {REPAIRED_PCT} % of them was repaired: {left_out}.",
+    ]
     lines += [f"The bar for `--whole` is {WHOLE_BAR_PCT} % everywhere."]
     return "\n".join(lines)
 
@@ -303,7 +310,11 @@ def _unexempted(job: Job, measured: Timeline) -> tuple[Job, Timeline]:
 
 
 def _short(name: str) -> str:
-    return "`" + name.replace("void at::native::(anonymous namespace)::", "").partition("<")[0][:40] + "`"
+    return (
+        "`"
+        + name.replace("void at::native::(anonymous namespace)::", "").partition("<")[0][:40]
+        + "`"
+    )
 
 
 HEADER = """# Accuracy

@@ -98,7 +98,8 @@ def whole_way(file: Path, text_bytes: int) -> Row:
     runs = [ours("whole_way", SOURCE, file) for _ in range(RUNS)]
     worst, best = max(runs, key=lambda one: one["all_s"]), min(one["all_s"] for one in runs)
     parts = ", ".join(
-        f"{part} {worst[part]:.2f}" for part in ("read", "build", "fit", "lower", "replay", "what-ifs")
+        f"{part} {worst[part]:.2f}"
+        for part in ("read", "build", "fit", "lower", "replay", "what-ifs")
     )
     return Row(
         f"{text_bytes / 1e9:.1f} GB .json.gz -> graph -> replay -> 8 what-ifs, one process",
@@ -179,7 +180,10 @@ def main() -> None:
 
     def add(row: Row) -> None:
         rows.append(row)
-        print(f"{row.what}: {row.figure} (floor {row.floor}, {'met' if row.met else 'NOT MET'}); {row.more}", flush=True)
+        print(
+            f"{row.what}: {row.figure} (floor {row.floor}, {'met' if row.met else 'NOT MET'}); {row.more}",
+            flush=True,
+        )
 
     folder = Path(tempfile.mkdtemp(prefix="lumos-pipeline-"))
     try:

@@ -48,22 +48,34 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     model.add_argument("--vocabulary", type=int, default=256)
     model.add_argument("--sequence", type=int, default=64, help="tokens per sequence")
     model.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
-    model.add_argument("--recompute", action="store_true", help="run each layer's forward again in backward")
+    model.add_argument(
+        "--recompute", action="store_true", help="run each layer's forward again in backward"
+    )
 
     training = parser.add_argument_group("training")
     training.add_argument("--micro-batch", type=int, default=2, help="sequences per micro-batch")
-    training.add_argument("--micro-batches", type=int, default=1, help="micro-batches per step and replica")
+    training.add_argument(
+        "--micro-batches", type=int, default=1, help="micro-batches per step and replica"
+    )
     training.add_argument("--learning-rate", type=float, default=1e-3)
     training.add_argument("--steps", type=int, default=20, help="timed steps, never profiled")
-    training.add_argument("--warm-up-steps", type=int, default=2, help="steps before the timed ones")
-    training.add_argument("--reserve-mb", type=int, default=0, help="host memory to touch before training")
-    training.add_argument("--report", type=Path, metavar="FILE", help="write losses and step times as JSON")
+    training.add_argument(
+        "--warm-up-steps", type=int, default=2, help="steps before the timed ones"
+    )
+    training.add_argument(
+        "--reserve-mb", type=int, default=0, help="host memory to touch before training"
+    )
+    training.add_argument(
+        "--report", type=Path, metavar="FILE", help="write losses and step times as JSON"
+    )
 
     layout = parser.add_argument_group("layout")
     layout.add_argument("--dp", type=int, default=1, help="data parallel replicas")
     layout.add_argument("--tp", type=int, default=1, help="tensor parallel shards")
     layout.add_argument("--pp", type=int, default=1, help="pipeline stages")
-    layout.add_argument("--bucket-mb", type=float, default=25.0, help="gradient bucket of data parallelism")
+    layout.add_argument(
+        "--bucket-mb", type=float, default=25.0, help="gradient bucket of data parallelism"
+    )
     layout.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
 
     delay = parser.add_argument_group("injected delay")
@@ -71,7 +83,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     delay.add_argument("--delay-ms", type=float, default=0.0, metavar="X")
 
     profile = parser.add_argument_group("profile")
-    profile.add_argument("--profile", type=Path, metavar="DIR", help="write rank{R}.json.gz to this folder")
+    profile.add_argument(
+        "--profile", type=Path, metavar="DIR", help="write rank{R}.json.gz to this folder"
+    )
     profile.add_argument("--profile-steps", type=int, default=3)
 
     options = parser.parse_args(arguments)
@@ -95,7 +109,9 @@ def connect(options: argparse.Namespace) -> Layout:
     """Join the other processes, named by torchrun's environment variables, and form the groups."""
     device = torch.device(options.device)
     if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", os.environ.get("RANK", "0"))))
+        device = torch.device(
+            "cuda", int(os.environ.get("LOCAL_RANK", os.environ.get("RANK", "0")))
+        )
         torch.cuda.set_device(device)
     backend = "nccl" if device.type == "cuda" else "gloo"
     if "RANK" in os.environ:
@@ -213,7 +229,9 @@ class Block(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         with record_function(f"layer {self.number}"):
             hidden = hidden + self.attend(self.attention_norm(hidden))
-            return hidden + self.perceptron_out(F.gelu(self.perceptron_in(self.perceptron_norm(hidden))))
+            return hidden + self.perceptron_out(
+                F.gelu(self.perceptron_in(self.perceptron_norm(hidden)))
+            )
 
 
 class Stage(nn.Module):
@@ -229,7 +247,9 @@ class Stage(nn.Module):
         self.first, self.last, self.recompute = place == 0, place == count - 1, options.recompute
         own = torch.arange(options.layers).chunk(count)[place].tolist()
         # Keys are layer numbers of the whole model: parameter names do not depend on the layout.
-        self.layers = nn.ModuleDict({str(number): Block(number, options, layout.tp) for number in own})
+        self.layers = nn.ModuleDict(
+            {str(number): Block(number, options, layout.tp) for number in own}
+        )
         if self.first:
             self.token = nn.Embedding(options.vocabulary, options.hidden)
             self.position = nn.Embedding(options.sequence, options.hidden)
@@ -243,11 +263,15 @@ class Stage(nn.Module):
             with record_function("embedding"):
                 hidden = self.token(entering) + self.position.weight
         for block in self.layers.values():
-            hidden = checkpoint(block, hidden, use_reentrant=False) if self.recompute else block(hidden)
+            hidden = (
+                checkpoint(block, hidden, use_reentrant=False) if self.recompute else block(hidden)
+            )
         if not self.last:
             return hidden
         with record_function("loss"):
-            return F.cross_entropy(self.head(self.norm(hidden)).flatten(0, 1).float(), targets.flatten())
+            return F.cross_entropy(
+                self.head(self.norm(hidden)).flatten(0, 1).float(), targets.flatten()
+            )
 
 
 @torch.no_grad()
@@ -264,7 +288,11 @@ def draw_weights(stage: Stage, layout: Layout) -> None:
                     shape[dimension] *= layout.tp.size()
                 seed = torch.Generator().manual_seed(zlib.crc32(f"{path}.{name}".encode()))
                 whole = torch.randn(shape, generator=seed) * 0.02
-                shard = whole if dimension is None else whole.chunk(layout.tp.size(), dimension)[layout.tp.rank()]
+                shard = (
+                    whole
+                    if dimension is None
+                    else whole.chunk(layout.tp.size(), dimension)[layout.tp.rank()]
+                )
                 parameter.copy_(shard)
 
 
@@ -280,7 +308,9 @@ def build_stage(options: argparse.Namespace, layout: Layout) -> nn.Module:
 # --- Data -------------------------------------------------------------------------------------------
 
 
-def draw_batch(options: argparse.Namespace, layout: Layout, step: int) -> list[tuple[Tensor, Tensor]]:
+def draw_batch(
+    options: argparse.Namespace, layout: Layout, step: int
+) -> list[tuple[Tensor, Tensor]]:
     """Return this replica's micro-batches (tokens, targets) of a step.
 
     A sequence counts up from a random token with a random stride of 1 to 4: to predict the next
@@ -311,11 +341,14 @@ class Trainer:
     def __init__(self, options: argparse.Namespace, layout: Layout) -> None:
         self.options, self.layout = options, layout
         self.model = build_stage(options, layout)
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=options.learning_rate, fused=True)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=options.learning_rate, fused=True
+        )
         self.losses: list[Tensor] = []
         neighbours = [layout.pp.rank() - 1, layout.pp.rank() + 1]
         self.previous, self.next = (
-            dist.get_global_rank(layout.pp, place) if 0 <= place < layout.pp.size() else None for place in neighbours
+            dist.get_global_rank(layout.pp, place) if 0 <= place < layout.pp.size() else None
+            for place in neighbours
         )
         self.sending: list[dist.Work] = []
 
@@ -346,7 +379,9 @@ class Trainer:
             leaving = self.backward(number - ahead, *flying.popleft(), gradient)
             entering = self.exchange(self.previous, send=leaving, receive=number < count - 1)
         for number in range(count - ahead, count):
-            leaving = self.backward(number, *flying.popleft(), self.exchange(self.next, receive=True))
+            leaving = self.backward(
+                number, *flying.popleft(), self.exchange(self.next, receive=True)
+            )
             self.exchange(self.previous, send=leaving)
         for work in self.sending:
             work.wait()
@@ -368,7 +403,9 @@ class Trainer:
             self.losses[-1] += leaving.detach()
         return entering, leaving
 
-    def backward(self, number: int, entering: Tensor, leaving: Tensor, gradient: Tensor | None) -> Tensor | None:
+    def backward(
+        self, number: int, entering: Tensor, leaving: Tensor, gradient: Tensor | None
+    ) -> Tensor | None:
         """Accumulate gradients; return the gradient that the previous stage needs."""
         if self.layout.dp.size() > 1 and number == self.options.micro_batches - 1:
             # torch's own pipeline schedules arm the reducer this way, for want of a public call.
@@ -377,7 +414,9 @@ class Trainer:
             torch.autograd.backward(leaving, gradient)
         return entering.grad
 
-    def exchange(self, peer: int | None, *, send: Tensor | None = None, receive: bool = False) -> Tensor | None:
+    def exchange(
+        self, peer: int | None, *, send: Tensor | None = None, receive: bool = False
+    ) -> Tensor | None:
         """Send to and receive from a neighbour stage at once; without a neighbour do nothing.
 
         One batch for both directions: queued one after the other, two neighbours that both send
@@ -388,7 +427,9 @@ class Trainer:
             operations.append(dist.P2POp(dist.isend, send.detach(), peer, self.layout.pp))
         if peer is not None and receive:
             shape = (self.options.micro_batch, self.options.sequence, self.options.hidden)
-            received = torch.empty(shape, dtype=getattr(torch, self.options.dtype), device=self.layout.device)
+            received = torch.empty(
+                shape, dtype=getattr(torch, self.options.dtype), device=self.layout.device
+            )
             operations.append(dist.P2POp(dist.irecv, received, peer, self.layout.pp))
         if operations:
             works = dist.batch_isend_irecv(operations)
@@ -462,7 +503,11 @@ def main() -> None:
     if dist.get_rank() == 0:
         print(f"loss {losses[0]:.4f} -> {losses[-1]:.4f} in {len(losses)} steps")
         if options.report:
-            report = {"torch": torch.__version__, "losses": losses, "step_ms_of_rank": step_ms_of_rank}
+            report = {
+                "torch": torch.__version__,
+                "losses": losses,
+                "step_ms_of_rank": step_ms_of_rank,
+            }
             options.report.write_text(json.dumps(report), encoding="utf-8")
     dist.destroy_process_group()
 

@@ -75,7 +75,11 @@ def settle(core: int) -> None:
 def run_ranks(arguments: list[str], world_size: int) -> None:
     """Run gpt.py once per rank, one thread each and pinned to a core, and wait; raise if a rank fails."""
     cores = cores_of_ranks(world_size)
-    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(world_size)}
+    meeting = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+        "WORLD_SIZE": str(world_size),
+    }
     with tempfile.TemporaryDirectory() as scratch:
         logs = [Path(scratch, f"rank{rank}.log") for rank in range(world_size)]
         processes = []
@@ -84,11 +88,15 @@ def run_ranks(arguments: list[str], world_size: int) -> None:
             start = partial(settle, cores[rank]) if cores else None
             command = [sys.executable, str(Path(__file__).with_name("gpt.py")), *arguments]
             with log.open("w") as stream:
-                process = subprocess.Popen(command, env=environment, stdout=stream, stderr=stream, preexec_fn=start)
+                process = subprocess.Popen(
+                    command, env=environment, stdout=stream, stderr=stream, preexec_fn=start
+                )
             processes.append(process)
         failed = [rank for rank, process in enumerate(processes) if process.wait() != 0]
         if failed:
-            raise SystemExit("\n".join(f"rank {rank} failed:\n{logs[rank].read_text()}" for rank in failed))
+            raise SystemExit(
+                "\n".join(f"rank {rank} failed:\n{logs[rank].read_text()}" for rank in failed)
+            )
 
 
 def remove_names(trace: Path) -> None:
@@ -117,7 +125,11 @@ def spread(times_ms: list[float]) -> dict[str, float]:
 def describe_machine(world_size: int) -> str:
     """Return the kind of machine in words, without its name."""
     cores = cores_of_ranks(world_size)
-    pinned = f"each rank a batch job pinned to one of {len(set(cores))} cores" if cores else "processes not pinned"
+    pinned = (
+        f"each rank a batch job pinned to one of {len(set(cores))} cores"
+        if cores
+        else "processes not pinned"
+    )
     count = os.cpu_count()
     return f"{platform.system()} on {platform.machine()}, {count} CPU cores, one thread per process, {pinned}"
 
@@ -135,7 +147,9 @@ def record(name: str, folder: Path) -> None:
         report = json.loads(report_path.read_text(encoding="utf-8"))
     for rank in range(world_size):
         remove_names(folder / f"rank{rank}.json.gz")
-    step_ms = {str(rank): spread(times_ms) for rank, times_ms in enumerate(report["step_ms_of_rank"])}
+    step_ms = {
+        str(rank): spread(times_ms) for rank, times_ms in enumerate(report["step_ms_of_rank"])
+    }
     description = {
         "name": name,
         "torch": report["torch"],
@@ -148,16 +162,27 @@ def record(name: str, folder: Path) -> None:
         "unprofiled_step_ms_of_rank": step_ms,
         "loss": {"first": report["losses"][0], "last": report["losses"][-1]},
     }
-    (folder / "recording.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-    print(name, *(f"rank {rank}: {times['median']} ms" for rank, times in step_ms.items()), sep="  ", flush=True)
+    (folder / "recording.json").write_text(
+        json.dumps(description, indent=2) + "\n", encoding="utf-8"
+    )
+    print(
+        name,
+        *(f"rank {rank}: {times['median']} ms" for rank, times in step_ms.items()),
+        sep="  ",
+        flush=True,
+    )
 
 
 def main() -> None:
     """Make the recordings asked for, one after the other."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     default = Path(__file__).resolve().parent.parent / "recordings"
-    parser.add_argument("--out", type=Path, default=default, help="default: recordings/ of this checkout")
-    parser.add_argument("--only", nargs="+", choices=RECORDINGS, default=list(RECORDINGS), metavar="NAME")
+    parser.add_argument(
+        "--out", type=Path, default=default, help="default: recordings/ of this checkout"
+    )
+    parser.add_argument(
+        "--only", nargs="+", choices=RECORDINGS, default=list(RECORDINGS), metavar="NAME"
+    )
     options = parser.parse_args()
     for name in options.only:
         record(name, options.out / name)

@@ -46,7 +46,7 @@ class JobTraces:
     `recording` holds everything: traces, fitted Job, measured run.
     """
 
-    def __init__(self, recording: predict.Recording):
+    def __init__(self, recording: predict.Recording) -> None:
         self.recording = recording
 
     @property
@@ -229,8 +229,12 @@ def _frames(run: predict.Replay) -> Iterator[polars.DataFrame]:
         )
         names = polars.Series(program.names)
         labels = polars.Series([processor.label for processor in program.processors])
-        works = polars.Series([None, *(work.kind.name.lower() for work in program.works)], dtype=polars.String)
-        operators = polars.Series([None, *(work.operator for work in program.works)], dtype=polars.String)
+        works = polars.Series(
+            [None, *(work.kind.name.lower() for work in program.works)], dtype=polars.String
+        )
+        operators = polars.Series(
+            [None, *(work.operator for work in program.works)], dtype=polars.String
+        )
         yield polars.DataFrame(
             {
                 "rank": polars.Series([rank], dtype=polars.Int32).new_from_index(0, len(rows)),

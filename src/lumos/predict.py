@@ -172,9 +172,9 @@ def _alone(recording: Recording, block: int) -> Job | None:
         if len(run)
     )
     programs = list(job.programs)
-    for role, run in zip(job.placement.role, measured.ranks, strict=True):
+    for role, recorded in zip(job.placement.role, measured.ranks, strict=True):
         rows = programs[role].rows
-        delay = np.where(run.start_ns > end_ns, 0, rows.delay_ns)
+        delay = np.where(recorded.start_ns > end_ns, 0, rows.delay_ns)
         programs[role] = replace(programs[role], rows=rows.with_columns(delay_ns=delay))
     return replace(job, programs=tuple(programs))
 

@@ -170,7 +170,11 @@ def test_an_interrupt_ends_with_130_and_one_line(tmp_path: Path) -> None:
         "from lumos.cli import main\nmain()"
     )
     done = subprocess.run(
-        [sys.executable, "-c", interrupted], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", interrupted],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 130
     assert done.stderr.strip() == "lumos: interrupted"

@@ -26,9 +26,19 @@ def train(folder: Path, processes: int, flags: str) -> list[float]:
     """Run gpt.py under torchrun and return the loss of each step."""
     report = folder / "report.json"
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    command = [sys.executable, *launch, str(GPT), *MODEL.split(), *flags.split(), "--report", str(report)]
+    command = [
+        sys.executable,
+        *launch,
+        str(GPT),
+        *MODEL.split(),
+        *flags.split(),
+        "--report",
+        str(report),
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(report.read_text(encoding="utf-8"))["losses"]
 
@@ -66,8 +76,12 @@ def test_a_profile_has_every_rank_step_phase_and_group(tmp_path: Path) -> None:
     for rank in range(2):
         with gzip.open(tmp_path / f"rank{rank}.json.gz") as stream:
             trace = json.load(stream)
-        groups = {group["pg_desc"]: group["ranks"] for group in trace["distributedInfo"]["pg_config"]}
-        annotations = [event["name"] for event in trace["traceEvents"] if event.get("cat") == "user_annotation"]
+        groups = {
+            group["pg_desc"]: group["ranks"] for group in trace["distributedInfo"]["pg_config"]
+        }
+        annotations = [
+            event["name"] for event in trace["traceEvents"] if event.get("cat") == "user_annotation"
+        ]
         assert trace["distributedInfo"]["rank"] == rank
         assert groups["mesh_dp"] == [0, 1]
         assert groups["mesh_tp"] == [rank]

@@ -151,7 +151,7 @@ def test_an_endless_number_in_the_header_is_no_rank(tmp_path: Path) -> None:
 )
 def test_a_file_without_events_is_refused_by_name(tmp_path: Path, text: bytes) -> None:
     path = written(tmp_path, text)
-    with pytest.raises(UnusableInputError, match="trace.json"):
+    with pytest.raises(UnusableInputError, match=r"trace\.json"):
         read(path)
 
 

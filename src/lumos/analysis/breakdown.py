@@ -51,9 +51,7 @@ def breakdown(program: Program, run: RankTimeline, begin_ns: int, end_ns: int) -
     )
 
 
-def union(
-    run: RankTimeline, chosen: NDArray[np.bool_], begin_ns: int, end_ns: int
-) -> Intervals:
+def union(run: RankTimeline, chosen: NDArray[np.bool_], begin_ns: int, end_ns: int) -> Intervals:
     """When at least one of the chosen rows ran, inside [begin_ns, end_ns]."""
     start = np.clip(run.start_ns[chosen], begin_ns, end_ns)
     end = np.clip(run.end_ns[chosen], begin_ns, end_ns)
@@ -62,7 +60,9 @@ def union(
     start, end = start[order], np.maximum.accumulate(end[order]) if len(end) else end
     new = np.ones(len(start), bool)
     new[1:] = start[1:] > end[:-1]
-    last = np.append(np.flatnonzero(new)[1:] - 1, len(start) - 1) if len(start) else np.empty(0, int)
+    last = (
+        np.append(np.flatnonzero(new)[1:] - 1, len(start) - 1) if len(start) else np.empty(0, int)
+    )
     return np.stack([start[new], end[last]], axis=1) if len(start) else np.empty((0, 2), np.int64)
 
 

@@ -30,9 +30,7 @@ class CriticalPath:
         return dict(sorted(((w, t) for w, t in totals.items() if t), key=lambda item: -item[1]))
 
 
-def critical_path(
-    graph: ExecutionGraph, times: TaskTimes, last: int
-) -> CriticalPath:
+def critical_path(graph: ExecutionGraph, times: TaskTimes, last: int) -> CriticalPath:
     """The chain that ends with task `last`, in a run of `graph`.
 
     Where several dependencies end at once the later rule in `Rule` counts.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,7 +69,7 @@ def periods_ns(job: Job, run: Timeline) -> list[int | None]:
     ends = device_ends_ns(job, run)
     return [None] + [
         None if now is None or before is None else now - before
-        for before, now in zip(ends[:-1], ends[1:], strict=True)
+        for before, now in itertools.pairwise(ends)
     ]
 
 

@@ -66,11 +66,15 @@ def assemble_program(
         signal=column("signal", NONE),
         awaits=column("awaits", NONE),
         distance=column("distance", 0),
-        block=table.column(block, block[host.row_of_segment[tasks.segment]] if len(tasks) else NONE),
+        block=table.column(
+            block, block[host.row_of_segment[tasks.segment]] if len(tasks) else NONE
+        ),
         collective=table.column(np.broadcast_to(np.int32(NONE), len(block)), collective_of_task),
         event=event.astype(np.int64),
         frozen=kind == TaskKind.GAP,
-        waves=table.column(np.broadcast_to(np.float32(0), len(block)), waves_of_tasks(trace, tasks)),
+        waves=table.column(
+            np.broadcast_to(np.float32(0), len(block)), waves_of_tasks(trace, tasks)
+        ),
         work=np.full(len(kind), NONE, np.int32),
         phase=np.zeros(len(kind), np.uint8),
         layer=np.full(len(kind), NONE, np.int16),
@@ -146,7 +150,9 @@ def _processors(
     threads = []
     for process, thread in thread_labels:
         name = trace.thread_names.get((process, thread), "")
-        threads.append(Processor(False, name if thread in name else f"thread {thread} {name}".strip()))
+        threads.append(
+            Processor(False, name if thread in name else f"thread {thread} {name}".strip())
+        )
     streams = [
         Processor(True, label, device, stream)
         for label, (device, stream) in zip(tasks.labels, tasks.streams, strict=True)
@@ -172,14 +178,14 @@ def _trailing_pauses(host: HostRows, main_thread: int) -> NDArray[np.bool_]:
     return behind & (column["thread"] != main_thread)
 
 
-def _state_before(
-    host: HostRows, tasks: DeviceTasks, steps: Steps, threads: int
-) -> StartingState:
+def _state_before(host: HostRows, tasks: DeviceTasks, steps: Steps, threads: int) -> StartingState:
     """What ran into the first step: tasks launched before it, host rows that reach into it."""
     begin = int(steps.begin_ns[0])
     free = np.zeros(threads + len(tasks.streams), np.int64)
     launch = np.where(
-        tasks.segment == NONE, begin - 1, host.columns["start_ns"][host.row_of_segment[tasks.segment]]
+        tasks.segment == NONE,
+        begin - 1,
+        host.columns["start_ns"][host.row_of_segment[tasks.segment]],
     )
     early = launch < begin
     np.maximum.at(free, threads + tasks.stream[early], tasks.end_ns[early] - begin)

@@ -1,7 +1,7 @@
 """Clocks: ranks whose collectives end together tell how far their clocks are apart.
 
-    rank 0 |===== all-reduce =====|
-    rank 1       |== all-reduce ==|      ends agree within microseconds, starts do not
+rank 0 |===== all-reduce =====|
+rank 1       |== all-reduce ==|      ends agree within microseconds, starts do not
 """
 
 from __future__ import annotations

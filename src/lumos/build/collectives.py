@@ -63,7 +63,7 @@ def describe_communication(
 class _Arguments:
     """The sparse arguments by row, those that are asked for."""
 
-    def __init__(self, trace: Trace):
+    def __init__(self, trace: Trace) -> None:
         self.trace = trace
         self.known: dict[Argument, dict[int, int]] = {}
 
@@ -85,7 +85,7 @@ class _Arguments:
 class _Operators:
     """The operators and annotations of communication around a host event."""
 
-    def __init__(self, trace: Trace):
+    def __init__(self, trace: Trace) -> None:
         self.trace = trace
         wanted = np.array([is_communication_operator(text) for text in trace.strings], bool)
         kinds = (trace.kind == EventKind.OPERATOR) | (trace.kind == EventKind.ANNOTATION)
@@ -109,14 +109,18 @@ class _Operators:
 
 def is_communication_operator(name: str) -> bool:
     """Whether an operator or annotation of this name stands around communication."""
-    return name == "record_param_comms" or name.startswith(("c10d::", "nccl:", "gloo:", "_c10d_functional::"))
+    return name == "record_param_comms" or name.startswith(
+        ("c10d::", "nccl:", "gloo:", "_c10d_functional::")
+    )
 
 
 def _describe(trace: Trace, arguments: _Arguments, event: int, around: list[int]) -> Communication:
     rows = [event, *around]
     dtype = arguments.text(Argument.DTYPE, rows) or ""
     size = BYTES_OF_DTYPE.get(dtype.lower())
-    elements = [arguments.number(key, rows) for key in (Argument.IN_ELEMENTS, Argument.OUT_ELEMENTS)]
+    elements = [
+        arguments.number(key, rows) for key in (Argument.IN_ELEMENTS, Argument.OUT_ELEMENTS)
+    ]
     in_bytes, out_bytes = (None if n is None or size is None else n * size for n in elements)
     if in_bytes is None and out_bytes is None:
         in_bytes = _bytes_of_shapes(trace, rows)
@@ -128,7 +132,9 @@ def _describe(trace: Trace, arguments: _Arguments, event: int, around: list[int]
         event=event,
         kind=_kind(trace, arguments, rows),
         group=group or None,
-        members=tuple(int(number) for number in re.findall(r"\b\d{1,9}\b", ranks)) if "..." not in ranks else (),
+        members=tuple(int(number) for number in re.findall(r"\b\d{1,9}\b", ranks))
+        if "..." not in ranks
+        else (),
         in_bytes=in_bytes,
         out_bytes=out_bytes,
         dtype=dtype,
@@ -160,7 +166,9 @@ def _bytes_of_shapes(trace: Trace, rows: list[int]) -> int | None:
             continue
         shapes = _SHAPE.findall(trace.text(trace.shapes[row]))
         dtypes = re.findall(r'"([^"]+)"', trace.text(trace.dtypes[row]))
-        size = next((BYTES_OF_DTYPE[d.lower()] for d in dtypes if d.lower() in BYTES_OF_DTYPE), None)
+        size = next(
+            (BYTES_OF_DTYPE[d.lower()] for d in dtypes if d.lower() in BYTES_OF_DTYPE), None
+        )
         if shapes and size is not None:
             elements = 1
             for extent in shapes[0].split(","):

@@ -1,7 +1,7 @@
 """Forks and joins of streams, told by how records and waits follow each other on a host thread.
 
-    fork   | launch 1 | record | wait | wait | wait | launch 2 |    others wait for stream 1
-    join   | launch 2 | record | wait | record | wait | launch 1 |  stream 1 waits for the others
+fork   | launch 1 | record | wait | wait | wait | launch 2 |    others wait for stream 1
+join   | launch 2 | record | wait | record | wait | launch 1 |  stream 1 waits for the others
 """
 
 from __future__ import annotations

@@ -104,13 +104,15 @@ def _clusters(program: Program, run: RankTimeline) -> list[_Cluster]:
         _Cluster(
             own,
             [
-                (program.collectives[program.rows.collective[row]].kind,
-                 program.collectives[program.rows.collective[row]].in_bytes)
+                (
+                    program.collectives[program.rows.collective[row]].kind,
+                    program.collectives[program.rows.collective[row]].in_bytes,
+                )
                 for row in own
             ],
             [int(run.end_ns[row]) for row in own],
             len(set(program.rows.processor[own].tolist())),
-        )  # fmt: skip
+        )
         for own in members.values()
     ]
 
@@ -125,9 +127,7 @@ def _score(cluster: _Cluster, others: Sequence[list[_Cluster]]) -> float | None:
         if not fits:
             return None
         if not cluster.point_to_point:
-            apart = [
-                float(np.median(np.abs(np.subtract(cluster.ends, c.ends)))) for c in fits
-            ]
+            apart = [float(np.median(np.abs(np.subtract(cluster.ends, c.ends)))) for c in fits]
             worst = max(worst, min(apart))
     return worst
 

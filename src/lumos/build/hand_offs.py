@@ -1,7 +1,7 @@
 """Hand-offs: one host thread goes on when another one has finished its part.
 
-    main      | forward |................| optimizer |
-    autograd            | backward ops   |
+main      | forward |................| optimizer |
+autograd            | backward ops   |
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _reaction_ns(begin: int, end: int) -> float:
 class _Threads:
     """The segments thread by thread."""
 
-    def __init__(self, segments: Segments):
+    def __init__(self, segments: Segments) -> None:
         self.segments = segments
         self.count = int(segments.thread.max(initial=-1)) + 1
         self.bounds = np.searchsorted(segments.thread, np.arange(self.count + 1))
@@ -80,7 +80,9 @@ class _Threads:
     def works_behind(self, pause: int) -> bool:
         """Whether the thread has work right behind its `pause` that is worth awaiting."""
         end = int(self.segments.end_ns[pause])
-        return self._busy(int(self.segments.thread[pause]), end, end + NEARBY_NS) >= WORTH_AWAITING_NS
+        return (
+            self._busy(int(self.segments.thread[pause]), end, end + NEARBY_NS) >= WORTH_AWAITING_NS
+        )
 
     def that_paused_before_the_end_of(self, waiter: int) -> list[int]:
         """Other threads with a pause that began a reaction time before the end of `waiter`."""
@@ -106,10 +108,9 @@ class _Threads:
             return None
         if self._busy(mine, end, until) >= BUSY_SHARE * (until - time_ns):
             return time_ns, work
-        worthwhile = (
-            until - time_ns >= MINIMUM_GAP_NS
-            and self._busy(other, begin, end) >= BUSY_SHARE * (end - begin)
-        )
+        worthwhile = until - time_ns >= MINIMUM_GAP_NS and self._busy(
+            other, begin, end
+        ) >= BUSY_SHARE * (end - begin)
         return (time_ns, work) if worthwhile else None
 
     def _pause_at(self, thread: int, time_ns: int) -> int | None:

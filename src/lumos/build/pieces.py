@@ -124,9 +124,7 @@ def _joined(column: Columns, extra: Pieces, name: str, *, pop: bool = False) -> 
     return np.concatenate([values, np.array(getattr(extra, name), values.dtype)])
 
 
-def _plain(
-    segments: Segments, classes: NDArray[np.uint8], tasks: DeviceTasks
-) -> Columns:
+def _plain(segments: Segments, classes: NDArray[np.uint8], tasks: DeviceTasks) -> Columns:
     """One row a segment, before any wait is known."""
     count = len(segments)
     kind = np.full(count, TaskKind.OPERATOR, np.int64)
@@ -182,9 +180,7 @@ def _take_waits(
         column["stream"][wait.segment] = wait.waiting
         if wait.evidence in (Evidence.CALL_PATTERN, Evidence.EXPLICIT):
             slot = slots.of("record", wait.record)
-            distance = int(
-                place.step_of_segment[wait.segment] - place.step_of_segment[wait.record]
-            )
+            distance = int(place.step_of_segment[wait.segment] - place.step_of_segment[wait.record])
             if slot not in recorded:
                 _add_record(segments, wait.record, 4 * wait.record + 1, wait.source, slot, extra)
         else:

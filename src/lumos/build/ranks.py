@@ -16,6 +16,7 @@ from lumos.graph.job import ALL_MEMBERS_WAIT, NONE, Collective, CollectiveKind, 
 from lumos.graph.timeline import RankTimeline
 from lumos.graph.trace import ProcessGroup, Trace
 
+
 @dataclass(frozen=True)
 class Matched:
     """Programs whose collectives name their groups, runs on one clock, and what was found."""
@@ -50,10 +51,14 @@ def match_ranks(
         findings += finding
     programs, finding = _uncouple_unequal(programs, groups)
     findings += finding
-    clocks = align_clocks([_ends(program, run) for program, run in zip(programs, runs, strict=True)])
+    clocks = align_clocks(
+        [_ends(program, run) for program, run in zip(programs, runs, strict=True)]
+    )
     findings += _clock_findings(ranks, clocks, programs)
     runs = [
-        run if clock is None else replace(run, start_ns=clock.correct(run.start_ns), end_ns=clock.correct(run.end_ns))
+        run
+        if clock is None
+        else replace(run, start_ns=clock.correct(run.start_ns), end_ns=clock.correct(run.end_ns))
         for run, clock in zip(runs, clocks, strict=True)
     ]
     return Matched(tuple(programs), tuple(runs), tuple(groups), tuple(findings))
@@ -96,7 +101,8 @@ def _assume_one_group(
     group = ProcessGroup("assumed", "all traced ranks", tuple(ranks))
     number = len(groups)
     programs = [
-        replace(p, collectives=tuple(replace(c, group=number) for c in p.collectives)) for p in programs
+        replace(p, collectives=tuple(replace(c, group=number) for c in p.collectives))
+        for p in programs
     ]
     message = (
         f"no process groups in the traces; the {len(kinds[0])} collectives of each rank read the same, "

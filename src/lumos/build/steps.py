@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lumos.build.threads import Segments
+from lumos.build.threads import Segments, segment_threads
 from lumos.graph.finding import Finding
 from lumos.graph.job import NONE
 from lumos.graph.trace import DEVICE_KINDS, MISSING, EventKind, Trace
@@ -54,26 +54,36 @@ class Steps:
 
 def find_steps(trace: Trace, segments: Segments) -> Steps:
     """The steps of a trace: `ProfilerStep#`, else repeated annotations, else repeated operators."""
-    steps = _profiler_steps(trace) or _repeated_annotation(trace) or _repeated_operator(trace, segments)
+    steps = (
+        _profiler_steps(trace) or _repeated_annotation(trace) or _repeated_operator(trace, segments)
+    )
     return _whole(trace, segments) if steps is None else steps
 
 
 def find_common_steps(
-    traces: Sequence[Trace], segments: Sequence[Segments]
-) -> tuple[list[Steps], list[Finding]]:
-    """The steps of each rank, by the same names on all; else each trace as one, which is told."""
-    found = [find_steps(trace, own) for trace, own in zip(traces, segments, strict=True)]
+    traces: Sequence[Trace],
+) -> tuple[list[Steps | None], list[Finding]]:
+    """The steps of each rank, by the same names on all; else each trace as one, which is told.
+
+    One rank alone is not looked at: None.
+    """
+    if len(traces) == 1:
+        return [None], []
+    found, whole = [], []
+    for trace in traces:
+        segments, _ = segment_threads(trace)
+        found.append(find_steps(trace, segments))
+        whole.append(_whole(trace, segments))
     first = found[0].names
     other = next((place for place, steps in enumerate(found) if steps.names != first), None)
     if other is None:
-        return found, []
+        return [*found], []
     message = (
         f"the steps of {traces[0].source} ({_some(first)}) and of {traces[other].source} "
         f"({_some(found[other].names)}) are not the same: each trace counts as one step"
     )
     advice = "trace the same steps on all ranks"
-    whole = [_whole(trace, own) for trace, own in zip(traces, segments, strict=True)]
-    return whole, [Finding("steps-differ", "warning", message, None, advice)]
+    return [*whole], [Finding("steps-differ", "warning", message, None, advice)]
 
 
 def _some(names: Sequence[str]) -> str:
@@ -81,7 +91,9 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _whole(trace: Trace, segments: Segments) -> Steps:
-    begin = np.array([segments.start_ns.min()] if len(segments) else [trace.start_ns.min()], np.int64)
+    begin = np.array(
+        [segments.start_ns.min()] if len(segments) else [trace.start_ns.min()], np.int64
+    )
     end = np.array([segments.end_ns.max()] if len(segments) else [trace.start_ns.max()], np.int64)
     return Steps(("whole",), begin, end, "whole")
 
@@ -147,9 +159,7 @@ def _thread_of(trace: Trace, row: int) -> tuple[str, str]:
     return trace.text(trace.process[row]), trace.text(trace.thread[row])
 
 
-def _between(
-    marks: NDArray[np.int64], source: str, thread: tuple[str, str] | None = None
-) -> Steps:
+def _between(marks: NDArray[np.int64], source: str, thread: tuple[str, str] | None = None) -> Steps:
     """Steps from each mark to the next; what comes behind the last mark is no whole step."""
     names = tuple(f"step {number}" for number in range(len(marks) - 1))
     return Steps(names, marks[:-1], marks[1:], source, thread)

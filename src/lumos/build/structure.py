@@ -103,7 +103,9 @@ class _Spans:
         chosen = chosen[np.argsort(trace.start_ns[chosen], kind="stable")]
         owner = np.array(
             [
-                self.thread_of.get((trace.text(trace.process[row]), trace.text(trace.thread[row])), NONE)
+                self.thread_of.get(
+                    (trace.text(trace.process[row]), trace.text(trace.thread[row])), NONE
+                )
                 for row in chosen
             ],
             np.int64,

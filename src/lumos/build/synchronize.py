@@ -1,7 +1,7 @@
 """What a blocking call waits for: a stream, an event, the whole device, or the copy it made itself.
 
-    host   | launch K | ... | cudaStreamSynchronize ........ |
-    stream         |=====K=======================|           returns just after K ends
+host   | launch K | ... | cudaStreamSynchronize ........ |
+stream         |=====K=======================|           returns just after K ends
 """
 
 from __future__ import annotations
@@ -55,7 +55,11 @@ def find_synchronizations(
     launched = own[np.argsort(tasks.segment[own], kind="stable")]  # so thread by thread, too
     launch = tasks.segment[launched]
     explicit = _explicit_streams(trace, segments, tasks)
-    wanted = (CallClass.SYNCHRONIZE_STREAM, CallClass.SYNCHRONIZE_EVENT, CallClass.SYNCHRONIZE_DEVICE)
+    wanted = (
+        CallClass.SYNCHRONIZE_STREAM,
+        CallClass.SYNCHRONIZE_EVENT,
+        CallClass.SYNCHRONIZE_DEVICE,
+    )
     for segment in np.flatnonzero(np.isin(classes, wanted)).tolist():
         stream, position = WHOLE_DEVICE, segment
         if classes[segment] != CallClass.SYNCHRONIZE_DEVICE:
@@ -80,7 +84,7 @@ def find_synchronizations(
 class _Streams:
     """The last task that each stream had been given at a host time."""
 
-    def __init__(self, tasks: DeviceTasks, launch_ns: NDArray[np.int64]):
+    def __init__(self, tasks: DeviceTasks, launch_ns: NDArray[np.int64]) -> None:
         self.tasks, self.launch_ns = tasks, launch_ns
 
     def last_end(self, stream: int, time_ns: int) -> int | None:
@@ -95,7 +99,9 @@ class _Streams:
         the return. NONE where every stream contradicts.
         """
         ends = {s: self.last_end(s, time_ns) for s in range(len(self.tasks.streams))}
-        possible = {s: end for s, end in ends.items() if end is not None and end <= return_ns + EARLY_NS}
+        possible = {
+            s: end for s, end in ends.items() if end is not None and end <= return_ns + EARLY_NS
+        }
         close = {s: end for s, end in possible.items() if end >= return_ns - RETURN_NS}
         if current in close or (current in possible and not close):
             return current
@@ -144,12 +150,16 @@ def _blocking_copies(
 ) -> list[Synchronization]:
     """Copies to pageable memory and plain cudaMemcpy return when the copy is done."""
     to_pageable = np.array(["DtoH" in t and "Pageable" in t for t in trace.strings], bool)
-    plain = np.array([t in ("cudaMemcpy", "hipMemcpy", "hipMemcpyWithStream") for t in trace.strings], bool)
+    plain = np.array(
+        [t in ("cudaMemcpy", "hipMemcpy", "hipMemcpyWithStream") for t in trace.strings], bool
+    )
     copies = own[trace.kind[tasks.event[own]] == EventKind.COPY]
     segment = tasks.segment[copies]
     length = segments.end_ns[segment] - segments.start_ns[segment]
     returned_after = segments.end_ns[segment] >= tasks.end_ns[copies] - EARLY_NS
-    by_name = to_pageable[trace.name[tasks.event[copies]]] | plain[trace.name[segments.event[segment]]]
+    by_name = (
+        to_pageable[trace.name[tasks.event[copies]]] | plain[trace.name[segments.event[segment]]]
+    )
     blocking = returned_after & (by_name | (length > 5 * BLOCKED_NS))
     return [
         Synchronization(int(s), int(stream), int(s), behind_launch=True)
@@ -160,7 +170,7 @@ def _blocking_copies(
 def _blocking_allocations(
     segments: Segments, tasks: DeviceTasks, classes: NDArray[np.uint8], streams: _Streams
 ) -> list[Synchronization]:
-    """cudaFree and the like may wait for the whole device: those that end just as it falls idle."""
+    """CudaFree and the like may wait for the whole device: those that end just as it falls idle."""
     calls = np.flatnonzero(
         (classes == CallClass.ALLOCATE) & (segments.end_ns - segments.start_ns > BLOCKED_NS)
     )

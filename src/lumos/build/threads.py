@@ -1,7 +1,7 @@
 """Host threads: nested operators and calls -> one unbroken row of segments a thread.
 
-    op A  |=============|                 segments:  A1 | call | A2 | gap | B
-    call      |==|            op B |==|
+op A  |=============|                 segments:  A1 | call | A2 | gap | B
+call      |==|            op B |==|
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ def call_segments(trace: Trace, segments: Segments) -> dict[int, int]:
     """The segment of each call, by its correlation."""
     own = np.flatnonzero(segments.event != NONE)
     calls = own[trace.kind[segments.event[own]] == EventKind.CALL]
-    return dict(
-        zip(trace.correlation[segments.event[calls]].tolist(), calls.tolist(), strict=True)
-    )
+    return dict(zip(trace.correlation[segments.event[calls]].tolist(), calls.tolist(), strict=True))
 
 
-def host_threads(trace: Trace) -> tuple[NDArray[np.int64], NDArray[np.int32], list[tuple[str, str]]]:
+def host_threads(
+    trace: Trace,
+) -> tuple[NDArray[np.int64], NDArray[np.int32], list[tuple[str, str]]]:
     """Rows of operators and calls in nesting order by thread, the thread of each, thread labels.
 
     Threads are numbered by the time of their first event.
@@ -108,9 +108,7 @@ def segment_threads(
     size = 4 * len(rows) + 2 * len(labels)  # numpy asks for huge pages, compiled code does not
     event, top, at = (np.empty(size, np.int32) for _ in range(3))
     begin, finish = (np.empty(size, np.int64) for _ in range(2))
-    count = _segment(
-        rows, thread, start, end, is_call, first, last, event, top, at, begin, finish
-    )
+    count = _segment(rows, thread, start, end, is_call, first, last, event, top, at, begin, finish)
     return Segments(event[:count], top[:count], at[:count], begin[:count], finish[:count]), labels
 
 

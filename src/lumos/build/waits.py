@@ -24,7 +24,7 @@ from lumos.build.device import DeviceTasks
 from lumos.build.fans import Fan, find_fans
 from lumos.build.threads import Segments, call_segments
 from lumos.graph.job import NONE
-from lumos.graph.trace import MISSING, Argument, EventKind, Trace
+from lumos.graph.trace import Argument, EventKind, Trace
 from lumos.units import NS_PER_US
 
 BINDING_NS = 8 * NS_PER_US
@@ -81,7 +81,7 @@ class _Device:
         tasks: DeviceTasks,
         communicates: NDArray[np.bool_],
         kind: NDArray[np.uint8],
-    ):
+    ) -> None:
         self.segments, self.tasks, self.communicates = segments, tasks, communicates
         own = (tasks.segment != NONE) & ~tasks.adopted
         self.launch_ns = np.where(
@@ -178,9 +178,7 @@ def resolve_waits(
     return sorted(waits, key=lambda wait: wait.segment)
 
 
-def _explicit(
-    trace: Trace, device: _Device, calls: NDArray[np.intp]
-) -> dict[int, Wait]:
+def _explicit(trace: Trace, device: _Device, calls: NDArray[np.intp]) -> dict[int, Wait]:
     """Waits whose event the trace resolves: cuda_sync events with the record's correlation."""
     segments, tasks = device.segments, device.tasks
     rows = np.flatnonzero(trace.kind == EventKind.SYNC)
@@ -264,9 +262,7 @@ def _behind_launch(
     )
 
 
-def _pattern_waits(
-    device: _Device, segments: Segments, found: list[tuple[int, int]]
-) -> list[Wait]:
+def _pattern_waits(device: _Device, segments: Segments, found: list[tuple[int, int]]) -> list[Wait]:
     """Before its launch, communication waits for the stream that the thread works on."""
     waits = []
     for call, task in found:
@@ -280,7 +276,9 @@ def _pattern_waits(
                 continue
             possible, binds = device.fits(awaited, task)
             if possible:
-                options.append((not binds, not device.computes[source], preference, source, awaited))
+                options.append(
+                    (not binds, not device.computes[source], preference, source, awaited)
+                )
         if options:
             *_, source, awaited = min(options)
             waits.append(Wait(call, waiting, source, awaited, call, Evidence.CALL_PATTERN))
@@ -314,9 +312,7 @@ def _lone_waits(
     return waits
 
 
-def _launches_between(
-    device: _Device, segments: Segments, call: int, following: int
-) -> bool:
+def _launches_between(device: _Device, segments: Segments, call: int, following: int) -> bool:
     """Whether the thread of `call` launches something before the next wait `following`."""
     launches = device.threads.get(int(segments.thread[call]))
     if following == NONE or segments.thread[following] != segments.thread[call]:

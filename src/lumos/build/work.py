@@ -83,7 +83,14 @@ def _work(
         one = communications[collective]
         return Work(WorkKind.COLLECTIVE, operator, shapes, dtypes, None, one.in_bytes)
     if kind in (TaskKind.COPY, TaskKind.SET):
-        return Work(WorkKind.COPY if kind == TaskKind.COPY else WorkKind.SET, operator, shapes, dtypes, None, moved)
+        return Work(
+            WorkKind.COPY if kind == TaskKind.COPY else WorkKind.SET,
+            operator,
+            shapes,
+            dtypes,
+            None,
+            moved,
+        )
     gemm = read_gemm(operator, shapes)
     found = next((k for pattern, k in _KIND_OF_OPERATOR if pattern.match(operator)), WorkKind.OTHER)
     return Work(found, operator, shapes, dtypes, gemm, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 from lumos.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, LumosError
@@ -47,4 +48,4 @@ def _say(message: str) -> None:
     try:
         print(f"lumos: {plain(message)}", file=sys.stderr)
     except BrokenPipeError:
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end

@@ -49,7 +49,8 @@ def _write(text: str) -> None:
 class Progress(Protocol):
     """Tells what is being done."""
 
-    def __call__(self, doing: str) -> None: ...
+    def __call__(self, doing: str) -> None:
+        """Take note of what is being done now."""
 
 
 @contextmanager

@@ -103,9 +103,7 @@ def replay(
     findings = recording.findings + (predict.assumptions(recording) if predictions else ())
     if json:
         print_json(
-            document.replay_document(
-                recording.job.placement, figures, predictions, findings
-            )
+            document.replay_document(recording.job.placement, figures, predictions, findings)
         )
     else:
         from lumos.report.terminal import replay_report

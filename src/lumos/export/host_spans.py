@@ -28,7 +28,7 @@ class Span(NamedTuple):
 class _Open:
     """A span whose last piece is still to come."""
 
-    def __init__(self, key: tuple[int, int] | None, place: int):
+    def __init__(self, key: tuple[int, int] | None, place: int) -> None:
         self.key, self.place, self.pieces = key, place, list[int]()
 
 

@@ -1,4 +1,4 @@
-"""Runs of a Job side by side, as a file for ui.perfetto.dev (Chrome's JSON trace format).
+r"""Runs of a Job side by side, as a file for ui.perfetto.dev (Chrome's JSON trace format).
 
     rank 0 measured   thread   | op | launch |
                       stream         | kernel |

@@ -156,9 +156,7 @@ def _event_lag(
     ready: Ready,
 ) -> int:
     """What an event wait adds: end of the awaited task to begin of the task behind the marker."""
-    usual = np.array(
-        [lags.stream_order.get(kind, 0) for kind in KINDS], np.int64
-    )
+    usual = np.array([lags.stream_order.get(kind, 0) for kind in KINDS], np.int64)
     after = np.repeat(np.arange(len(graph)), np.diff(graph.first))
     behind_marker = (graph.rule == Rule.STREAM_ORDER) & (graph.before >= graph.rows)
     task, marker = after[behind_marker], graph.before[behind_marker]
@@ -202,7 +200,9 @@ def _own_times(
         found.append(calls[blocked])
     returned = _by_class(back)
     alone = _by_class(idle)
-    own_time = {name: max(0, min(alone.get(name, value), value)) for name, value in returned.items()}
+    own_time = {
+        name: max(0, min(alone.get(name, value), value)) for name, value in returned.items()
+    }
     programs = list(job.programs)
     for role, calls in zip(job.placement.role, found, strict=True):
         duration = programs[role].rows.duration_ns.copy()

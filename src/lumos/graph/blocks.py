@@ -56,7 +56,9 @@ def _insert(program: Program, at_row: int, segment: Program, block: int) -> Prog
     _same_tables(program, segment)
     rows, new, count = program.rows, segment.rows, len(program.rows)
     taken = rows.signal[rows.block == block]
-    new = _fresh_slots(new, taken, int(max(rows.signal.max(initial=0), rows.awaits.max(initial=0))) + 1)
+    new = _fresh_slots(
+        new, taken, int(max(rows.signal.max(initial=0), rows.awaits.max(initial=0))) + 1
+    )
     new = new.with_columns(
         block=np.full(len(new), block, np.int32),
         launch=np.where(new.launch == NONE, NONE, new.launch + at_row).astype(np.int32),
@@ -118,7 +120,11 @@ def repeat(program: Program, count: int) -> Program:
     turn = np.repeat(np.arange(count), size)
     launch = np.where(tiled.launch == NONE, NONE, tiled.launch + turn * size).astype(np.int32)
     block = (tiled.block + turn * blocks).astype(np.int32)
-    names = tuple(name if turn == 0 else f"{name} ({turn + 1})" for turn in range(count) for name in program.blocks)
+    names = tuple(
+        name if turn == 0 else f"{name} ({turn + 1})"
+        for turn in range(count)
+        for name in program.blocks
+    )
     return replace(program, rows=tiled.with_columns(launch=launch, block=block), blocks=names)
 
 
@@ -170,7 +176,10 @@ def _waited_before(
         passed = first_ns + program.start.free_ns
         known = {slot: first_ns + time for slot, time in program.start.slot_ns.items()}
     device = np.flatnonzero((rows.launch != NONE) & (rows.block < block))
-    tasks = {stream: device[rows.processor[device] == stream] for stream in np.unique(rows.processor[device])}
+    tasks = {
+        stream: device[rows.processor[device] == stream]
+        for stream in np.unique(rows.processor[device])
+    }
     signalled: dict[tuple[int, int], int] = {}
     waits = (rows.kind == TaskKind.WAIT_EVENT) & (rows.awaits != NONE)
     for row in np.flatnonzero((rows.block < block) & (waits | (rows.signal != NONE))).tolist():
@@ -194,7 +203,9 @@ def _with_launches(rows: Rows, host_rows: NDArray[np.intp]) -> NDArray[np.bool_]
     chosen = np.zeros(len(rows), bool)
     chosen[host_rows] = True
     if (rows.launch[chosen] != NONE).any():
-        raise UsageError("blocks are made of host rows; device rows follow the calls that launch them")
+        raise UsageError(
+            "blocks are made of host rows; device rows follow the calls that launch them"
+        )
     launched = rows.launch != NONE
     chosen[launched] = chosen[rows.launch[launched]]
     return chosen

@@ -220,7 +220,9 @@ class Lags:
     event_wait: int = 0
     synchronize: Mapping[str, int] = field(default_factory=dict)  # call name
     hand_off: int = 0
-    back_pressure_depth: int = 0  # launches outstanding on a stream at which a launch blocks; 0: never
+    back_pressure_depth: int = (
+        0  # launches outstanding on a stream at which a launch blocks; 0: never
+    )
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def _expand(path: str) -> list[Path]:
             return [place]
         if place.exists():
             raise UnusableInputError(f"{path}: is neither a file nor a folder; name a trace file")
-        matches = [Path(match) for match in glob.glob(path, recursive=True)]
+        matches = [Path(match) for match in glob.glob(path, recursive=True)]  # noqa: PTH207 - any root
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UnusableInputError(f"{path}: cannot be opened ({reason})") from error

@@ -48,10 +48,11 @@ def read_file(path: Path, *, cache: bool = True) -> list[Trace]:
 
 
 def _read_afresh(path: Path) -> list[Trace]:
-    traces = []
-    for document, findings in _documents(path):
-        for part in split_ranks(document):
-            traces.append(_trace(path, part.document, findings + part.findings))
+    traces = [
+        _trace(path, part.document, findings + part.findings)
+        for document, findings in _documents(path)
+        for part in split_ranks(document)
+    ]
     if not any(len(trace) for trace in traces):
         raise UnusableInputError(
             f"{path}: no trace events in it; expected the JSON of the PyTorch profiler "

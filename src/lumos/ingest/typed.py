@@ -1,5 +1,4 @@
-"""The plain reader: JSON text -> Document through msgspec; exact, tolerant, and the oracle of the
-fast one.
+"""The plain reader: JSON text -> Document through msgspec; exact, tolerant, the fast one's oracle.
 
 A document that is no valid JSON as a whole (cut off, NaN, stray bytes) is read event by event;
 what cannot be read is counted, never guessed.

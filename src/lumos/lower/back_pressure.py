@@ -1,7 +1,7 @@
 """Back-pressure: a launch blocks while too many launches of its stream are outstanding.
 
-    host   | l1 | l2 | ... | ld .........| l(d+1) |     depth d = launches that may be waiting
-    stream      |== k1 ===============|== k2 ==|
+host   | l1 | l2 | ... | ld .........| l(d+1) |     depth d = launches that may be waiting
+stream      |== k1 ===============|== k2 ==|
 """
 
 from __future__ import annotations

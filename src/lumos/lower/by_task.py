@@ -35,7 +35,9 @@ def by_task(found: Sequence[tuple[Rule, Edges]], count: int) -> Dependencies:
     )  # fmt: skip
     cursor = first[:-1].copy()
     for rule, edges in found:
-        _place(edges.before, edges.after, edges.lag_ns, edges.from_start, int(rule), cursor, sorted_)
+        _place(
+            edges.before, edges.after, edges.lag_ns, edges.from_start, int(rule), cursor, sorted_
+        )
     return sorted_
 
 

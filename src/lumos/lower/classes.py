@@ -30,7 +30,9 @@ def launch_classes(program: Program, rows: NDArray[np.intp]) -> Classes:
     table = program.rows
     pair = table.name[table.launch[rows]].astype(np.int64) * len(KINDS) + table.kind[rows]
     seen = np.flatnonzero(np.bincount(pair))
-    texts = [f"{program.names[one // len(KINDS)]}|{KINDS[one % len(KINDS)]}" for one in seen.tolist()]
+    texts = [
+        f"{program.names[one // len(KINDS)]}|{KINDS[one % len(KINDS)]}" for one in seen.tolist()
+    ]
     short = np.zeros(int(seen.max(initial=0)) + 1, np.int32)
     short[seen] = np.arange(len(seen))
     return Classes(short[pair], texts)

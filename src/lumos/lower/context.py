@@ -81,7 +81,11 @@ class RankContext:
 
 
 def rank_context(
-    program: Program, lags: Lags, offset: int, processor_offset: int, first_marker: int,
+    program: Program,
+    lags: Lags,
+    offset: int,
+    processor_offset: int,
+    first_marker: int,
     coupled: NDArray[np.bool_],
 ) -> tuple[RankContext, int]:
     """The context of one rank, and the number of the next free marker task.
@@ -101,7 +105,9 @@ def rank_context(
     arriving = np.flatnonzero(coupled & (rows.launch != NONE))
     item_row = np.concatenate([device, waiting, arriving])
     item_task = np.concatenate([own[device], marker[waiting], marker[arriving]])
-    stream = np.concatenate([rows.processor[device], rows.stream[waiting], rows.processor[arriving]])
+    stream = np.concatenate(
+        [rows.processor[device], rows.stream[waiting], rows.processor[arriving]]
+    )
     # a collective opens right before it runs
     place = np.concatenate([2 * device + 1, 2 * waiting + 1, 2 * arriving])
     order = np.argsort(place, kind="stable")

@@ -1,8 +1,8 @@
 """Event wait: a stream goes on when what another stream had been given at the record is done.
 
-    host     | record | wait |
-    stream 1 |===========|  <- given before the record
-    stream 2               |====|  <- given after the wait
+host     | record | wait |
+stream 1 |===========|  <- given before the record
+stream 2               |====|  <- given after the wait
 """
 
 from __future__ import annotations
@@ -19,9 +19,7 @@ def event_wait(context: RankContext) -> Edges:
     """The marker of each stream wait starts when what the record captured has ended."""
     waits, captured = captured_items(context, TaskKind.WAIT_EVENT)
     bound = captured != NONE
-    return Edges.of(
-        captured[bound], context.marker_of_row[waits[bound]], context.lags.event_wait
-    )
+    return Edges.of(captured[bound], context.marker_of_row[waits[bound]], context.lags.event_wait)
 
 
 def captured_items(

@@ -1,7 +1,7 @@
 """Hand-off: a host thread that waited goes on when another thread has signalled.
 
-    main      | a |...............| c |
-    autograd      | b ............|        b's end is the signal, c the row that awaits it
+main      | a |...............| c |
+autograd      | b ............|        b's end is the signal, c the row that awaits it
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Launch: a device task starts some time after the call that launches it has begun.
 
-    host   | launch |
-    stream     ->|= task =|      lag: one value for each call and kind of task
+host   | launch |
+stream     ->|= task =|      lag: one value for each call and kind of task
 """
 
 from __future__ import annotations

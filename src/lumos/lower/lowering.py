@@ -115,7 +115,10 @@ def _graph(
     on_host = np.zeros(count, bool)
     gpu, waves = np.full(count, NONE, np.int32), np.zeros(count, np.float32)
     for number, context in enumerate(contexts):
-        table, own = context.program.rows, slice(context.offset, context.offset + len(context.program.rows))
+        table, own = (
+            context.program.rows,
+            slice(context.offset, context.offset + len(context.program.rows)),
+        )
         duration[own], delay[own] = table.duration_ns, table.delay_ns
         processor[own] = table.processor + context.processor_offset
         rank[own] = number
@@ -152,7 +155,9 @@ def _release(context: RankContext, release: NDArray[np.int64]) -> None:
     """What the recorded start delays: first rows of busy processors, waits for earlier work."""
     program, start = context.program, context.program.start
     rows = program.rows
-    waits = np.flatnonzero((rows.kind == TaskKind.WAIT_EVENT) & (rows.awaits != NONE)).astype(np.int64)
+    waits = np.flatnonzero((rows.kind == TaskKind.WAIT_EVENT) & (rows.awaits != NONE)).astype(
+        np.int64
+    )
     unbound = waits[context.signalling_row(waits) == NONE]
     release[context.marker_of_row[unbound]] = context.state_of_slots(unbound)
     if start is None:
@@ -174,7 +179,8 @@ def _release(context: RankContext, release: NDArray[np.int64]) -> None:
             else [int(rows.stream[call])]
         )
         idle = [
-            s for s in streams
+            s
+            for s in streams
             if start.free_ns[s] > 0
             and context.last_item(np.array([s], np.int32), np.array([call]))[0] == NONE
         ]
@@ -184,8 +190,11 @@ def _release(context: RankContext, release: NDArray[np.int64]) -> None:
 
 
 def _release_captured(context: RankContext, release: NDArray[np.int64]) -> None:
-    """What ran into the recorded start: captured by records on streams given nothing yet, or
-    awaited by host rows whose signal lies before the job."""
+    """What ran into the recorded start and is captured or awaited in the job.
+
+    Captured by records on streams given nothing yet, or awaited by host rows whose signal lies
+    before the job.
+    """
     rows, start = context.program.rows, context.program.start
     assert start is not None
     for kind, task in (
@@ -197,7 +206,9 @@ def _release_captured(context: RankContext, release: NDArray[np.int64]) -> None:
         early = (record != NONE) & (captured == NONE)
         held = task[waiting[early]]
         release[held] = np.maximum(release[held], start.free_ns[rows.stream[record[early]]])
-    host = np.flatnonzero((rows.kind != TaskKind.WAIT_EVENT) & (rows.awaits != NONE)).astype(np.int64)
+    host = np.flatnonzero((rows.kind != TaskKind.WAIT_EVENT) & (rows.awaits != NONE)).astype(
+        np.int64
+    )
     for row in host[context.signalling_row(host) == NONE].tolist():
         known = start.slot_ns.get(int(rows.awaits[row]), 0)
         release[context.offset + row] = max(int(release[context.offset + row]), known)

@@ -1,6 +1,6 @@
 """Program order: a host thread runs its rows one after another.
 
-    thread | a | b | c |
+thread | a | b | c |
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""Rendezvous: a collective's data starts to move when its last member is there, a message's when
-it was sent.
+"""Rendezvous: a collective moves its data when its last member is there, a message when it was sent.
 
     rank 0 |.....wait.....|== transfer ==|
     rank 1                |== transfer ==|

@@ -1,6 +1,6 @@
 """Stream order: a stream runs what it is given in the order in which the host gave it.
 
-    stream | k1 || k2 |      lag: one value for each kind of task
+stream | k1 || k2 |      lag: one value for each kind of task
 """
 
 from __future__ import annotations

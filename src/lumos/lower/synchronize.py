@@ -1,7 +1,7 @@
 """Synchronize: the host goes on when the device has done what the call waits for.
 
-    host   | launch | synchronize ........|x|     x: the call's own time after the wait
-    stream      |== task =============|
+host   | launch | synchronize ........|x|     x: the call's own time after the wait
+stream      |== task =============|
 """
 
 from __future__ import annotations

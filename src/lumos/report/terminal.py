@@ -273,7 +273,9 @@ def _critical_path(steps: Sequence[StepReplay]) -> Table:
 
 
 def _bar(share_pct: float) -> ProgressBar:
-    return ProgressBar(100, share_pct, complete_style="cyan", finished_style="cyan", style="bar.back")
+    return ProgressBar(
+        100, share_pct, complete_style="cyan", finished_style="cyan", style="bar.back"
+    )
 
 
 def _mean(breakdowns: Sequence[Breakdown], part: str) -> float:

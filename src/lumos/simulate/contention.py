@@ -33,7 +33,9 @@ class Successors(NamedTuple):
 def successors(first: NDArray[np.int64], before: NDArray[np.int32]) -> Successors:
     """The same dependencies, sorted by the task that is waited for."""
     found = Successors(
-        np.zeros(len(first), np.int64), np.empty(len(before), np.int32), np.empty(len(before), np.int32)
+        np.zeros(len(first), np.int64),
+        np.empty(len(before), np.int32),
+        np.empty(len(before), np.int32),
     )
     _turn_round(first, before, *found)
     return found
@@ -154,7 +156,8 @@ def _pop(times, tasks, size):  # type: ignore[no-untyped-def]
             break
         right = child + 1
         if right < size and (
-            times[right] < times[child] or (times[right] == times[child] and tasks[right] < tasks[child])
+            times[right] < times[child]
+            or (times[right] == times[child] and tasks[right] < tasks[child])
         ):
             child = right
         if time < times[child] or (time == times[child] and task < tasks[child]):

@@ -39,7 +39,7 @@ _UNREADABLE = (
 )
 
 
-class NotPlain(Exception):  # noqa: N818 - a signal, no error
+class NotPlain(Exception):
     """The file holds something that the typed reader has to judge."""
 
 

@@ -17,7 +17,6 @@ from lumos.ingest.scanner.bits import (
 )
 from lumos.ingest.scanner.keys import (
     IN_EVENT,
-    IN_NUMBER_ARGUMENT,
     IN_NUMBER_COLUMN,
     IN_TEXT_ARGUMENT,
     IN_TEXT_COLUMN,
@@ -274,7 +273,7 @@ def _keep(buffer: int, start: int, end: int, flags: int, code: int, event: int) 
 
 
 @compiled(allocates=False)
-def _number_in_string(buffer: int, start: int, end: int, is_time: bool) -> int:  # noqa: FBT001
+def _number_in_string(buffer: int, start: int, end: int, is_time: bool) -> int:
     """The number that a string holds; UNDECIDED for spellings that JSON does not have."""
     if number_end(buffer, start) == end:
         return nanoseconds(buffer, start) if is_time else integer(buffer, start)

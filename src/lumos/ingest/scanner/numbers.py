@@ -5,8 +5,6 @@ The text has passed `tokens.number_end`, so it is [-]digits[.digits] without a l
 
 from __future__ import annotations
 
-from typing import Any
-
 from lumos.compiled import compiled
 from lumos.ingest.scanner.bits import byte_at, word_at
 from lumos.ingest.scanner.tokens import MINUS, POINT, ZERO, digits_end

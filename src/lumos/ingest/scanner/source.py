@@ -21,7 +21,8 @@ LARGEST_BYTES = 2**26
 class Readable(Protocol):
     """What the window needs of a file."""
 
-    def readinto(self, buffer: memoryview, /) -> int | None: ...
+    def readinto(self, buffer: memoryview, /) -> int | None:
+        """Fill `buffer` from its start on; how many bytes, 0 at the end."""
 
 
 @contextmanager
