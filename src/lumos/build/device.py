@@ -11,6 +11,7 @@ from lumos.build.host_communication import HostSpans
 from lumos.build.threads import Segments
 from lumos.graph.job import NONE
 from lumos.graph.trace import DEVICE_KINDS, MISSING, EventKind, Trace
+from lumos.units import NS_PER_US
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,7 @@ def link_device_tasks(trace: Trace, segments: Segments, spans: HostSpans) -> Dev
     number = np.concatenate([trace.stream[rows], spans.stream])
     rows = np.concatenate([rows, spans.event])
     _, place = np.unique(number, return_inverse=True)  # numbers of streams may fill 64 bits
-    keys, first, stream = np.unique(
-        device << 31 | place, return_index=True, return_inverse=True
-    )
+    keys, first, stream = np.unique(device << 31 | place, return_index=True, return_inverse=True)
     busy = np.bincount(stream, weights=trace.duration_ns[rows], minlength=len(keys))
     rename = np.empty(len(keys), np.int64)
     rename[np.argsort(-busy, kind="stable")] = np.arange(len(keys))  # the busiest stream is 0
@@ -88,6 +87,21 @@ def link_device_tasks(trace: Trace, segments: Segments, spans: HostSpans) -> Dev
         labels=tuple(labels),
         first=np.searchsorted(stream, np.arange(len(keys) + 1)),
     )
+
+
+OUT_OF_ORDER_NS = 1000 * NS_PER_US
+"""Kernels of one stream may overlap by some us (graphs, programmatic launches), never by this."""
+
+
+def out_of_order(tasks: DeviceTasks) -> NDArray[np.bool_]:
+    """Which device tasks started long before one launched ahead of them on their stream had ended."""
+    late = np.zeros(len(tasks), bool)
+    for number, (device, _) in enumerate(tasks.streams):
+        own = slice(tasks.first[number], tasks.first[number + 1])
+        if device != HOST:
+            done = np.maximum.accumulate(tasks.end_ns[own])
+            late[own][1:] = tasks.start_ns[own][1:] < done[:-1] - OUT_OF_ORDER_NS
+    return late
 
 
 def _lengths(trace: Trace, rows: NDArray[np.intp]) -> NDArray[np.int64]:

@@ -10,21 +10,22 @@ import numpy as np
 
 from lumos.build.assemble import assemble_program
 from lumos.build.calls import CallClass, call_classes
-from lumos.build.device import link_device_tasks
-from lumos.build.hand_offs import find_hand_offs
 from lumos.build.collectives import Communication, describe_communication
+from lumos.build.device import DeviceTasks, link_device_tasks, out_of_order
+from lumos.build.hand_offs import find_hand_offs
 from lumos.build.host_communication import find_host_spans, find_host_waits
 from lumos.build.kernels import communication_kernels
 from lumos.build.nesting import nest
 from lumos.build.pieces import host_pieces
 from lumos.build.ranks import match_ranks
-from lumos.build.steps import Steps, cut_to, find_common_steps
+from lumos.build.steps import Steps, cut_to, find_common_steps, find_steps
 from lumos.build.structure import recognise_structure
 from lumos.build.synchronize import find_synchronizations
-from lumos.build.threads import Segments, segment_threads
+from lumos.build.threads import segment_threads
 from lumos.build.waits import resolve_waits
 from lumos.build.work import describe_work
 from lumos.errors import UnusableInputError
+from lumos.graph.finding import Finding
 from lumos.graph.job import NONE, Job, Placement, Program, Provenance
 from lumos.graph.timeline import RankTimeline, Timeline
 from lumos.graph.trace import EventKind, Trace
@@ -35,13 +36,9 @@ def build(traces: Sequence[Trace], step: int | None = None) -> tuple[Job, Timeli
 
     With `step`, from that step alone: as if the profiler had run for it and no other.
     """
-    host = [segment_threads(trace) for trace in traces]
-    steps, findings = find_common_steps(traces, [segments for segments, _ in host])
-    built = [
-        build_rank(trace, *own, found, step)
-        for trace, own, found in zip(traces, host, steps, strict=True)
-    ]
-    programs, runs, described = zip(*built, strict=True)
+    steps, findings = find_common_steps(traces)
+    built = [build_rank(trace, step, own) for trace, own in zip(traces, steps, strict=True)]
+    programs, runs, described, impossible = zip(*built, strict=True)
     matched = match_ranks(traces, programs, runs, described)
     origin = min((int(run.start_ns.min()) for run in matched.runs if len(run)), default=0)
     ranks = tuple(trace.rank if trace.rank is not None else n for n, trace in enumerate(traces))
@@ -59,17 +56,21 @@ def build(traces: Sequence[Trace], step: int | None = None) -> tuple[Job, Timeli
         )
     )
     findings = [finding for trace in traces for finding in trace.findings] + findings
+    findings += [finding for finding in impossible if finding is not None]
     return Job(matched.programs, placement, findings=(*findings, *matched.findings)), timeline
 
 
 def build_rank(
-    trace: Trace,
-    segments: Segments,
-    thread_labels: list[tuple[str, str]],
-    steps: Steps,
-    step: int | None = None,
-) -> tuple[Program, RankTimeline, list[Communication]]:
-    """The program of one rank, its measured run in the trace's own time, its communication."""
+    trace: Trace, step: int | None = None, steps: Steps | None = None
+) -> tuple[Program, RankTimeline, list[Communication], Finding | None]:
+    """The program of one rank, its measured run in the trace's own time, its communication.
+
+    And, where there is any, device work that cannot have run when the trace says. `steps` are
+    those of the trace where they are known.
+    """
+    segments, thread_labels = segment_threads(trace)
+    if steps is None:
+        steps = find_steps(trace, segments)
     if step is not None:
         steps = steps.only(step)
         trace = cut_to(trace, steps)
@@ -103,8 +104,11 @@ def build_rank(
     number = np.where(communicates, communicates.cumsum() - 1, NONE).astype(np.int32)
     described = describe_communication(trace, segments, tasks, communicates)
     stream_waits = int((classes == CallClass.WAIT_EVENT).sum())
+    impossible = _impossible(trace, tasks)
     del segments, classes, communicates  # their memory serves the rows
-    program, run = assemble_program(trace, host, tasks, steps, thread_labels, number, len(described))
+    program, run = assemble_program(
+        trace, host, tasks, steps, thread_labels, number, len(described)
+    )
     provenance = Provenance(
         steps.source,
         tuple((steps.end_ns - steps.begin_ns).tolist()),
@@ -115,4 +119,22 @@ def build_rank(
     work, works = describe_work(trace, nesting, program, described)
     phase, layer, micro_batch = recognise_structure(trace, nesting, program, thread_labels)
     rows = program.rows.with_columns(work=work, phase=phase, layer=layer, micro_batch=micro_batch)
-    return replace(program, rows=rows, works=works, provenance=provenance), run, described
+    return (
+        replace(program, rows=rows, works=works, provenance=provenance),
+        run,
+        described,
+        impossible,
+    )
+
+
+def _impossible(trace: Trace, tasks: DeviceTasks) -> Finding | None:
+    """Tasks that the trace puts before others that their stream had to run first."""
+    bad = out_of_order(tasks)
+    if not bad.any():
+        return None
+    message = (
+        f"{int(bad.sum())} device tasks of {trace.source} ran before tasks launched ahead of them "
+        "on their stream had ended; they are replayed in the order of their launches"
+    )
+    affected = int((tasks.end_ns - tasks.start_ns)[bad].sum())
+    return Finding("stream-order-broken", "warning", message, affected, "update the profiler")
