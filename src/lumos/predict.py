@@ -21,8 +21,8 @@ from lumos.graph.job import NONE, Job, Program, StartingState
 from lumos.graph.step import steps_of
 from lumos.graph.timeline import Timeline
 from lumos.graph.trace import Trace
-from lumos.lower import lower
-from lumos.simulate import run, simulate, to_timeline
+from lumos.settle import settle
+from lumos.simulate import simulate, to_timeline
 
 WARM_UP_COPIES = 6
 MEASURED_COPIES = 4
@@ -115,11 +115,11 @@ def block_of(recording: Recording, step: str) -> int:
 
 
 def _replay(step: str, job: Job, measured: Timeline, drop: Collection[Rule]) -> Replay:
-    graph = lower(job, drop)
-    times = run(graph)
-    replayed = to_timeline(graph, times)
+    settled = settle(job, drop)
+    job, graph, measured = settled.job, settled.graph, settled.reorder(measured)
+    replayed = to_timeline(graph, settled.times)
     with_delays = None if drop else simulate(graph, delays=True)
-    figures = compare(step, job, graph, measured, replayed, with_delays, times)
+    figures = compare(step, job, graph, measured, replayed, with_delays, settled.times)
     return Replay(step, job, graph, measured, replayed, figures)
 
 
@@ -186,9 +186,10 @@ def steady(job: Job) -> tuple[int | None, int]:
         replace(repeat(program, copies), start=_idle(program)) for program in job.programs
     )
     repeated = replace(job, programs=programs)
-    simulated = simulate(lower(repeated), delays=True)
-    periods = periods_ns(repeated, simulated)[-MEASURED_COPIES:]
-    hosts = host_ns(repeated, simulated)[-MEASURED_COPIES:]
+    settled = settle(repeated)
+    simulated = simulate(settled.graph, delays=True)
+    periods = periods_ns(settled.job, simulated)[-MEASURED_COPIES:]
+    hosts = host_ns(settled.job, simulated)[-MEASURED_COPIES:]
     known = [period for period in periods if period is not None]
     period = round(float(np.mean(known))) if len(known) == len(periods) else None
     return period, round(float(np.mean(hosts)))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from isal import igzip
@@ -33,10 +34,47 @@ def open_text(path: Path) -> Iterator[Readable]:
         file.seek(0)
         if is_packed:
             unpack: Any = igzip.IGzipFile
-            with unpack(fileobj=file, mode="rb") as unpacked:
-                yield unpacked
+            with unpack(fileobj=file, mode="rb") as unpacked, ReadAhead(unpacked) as ahead:
+                yield ahead
         else:
             yield file
+
+
+class ReadAhead:
+    """Unpacks the next portion on a thread of its own while the last one is scanned.
+
+    Both release the interpreter's lock, so they share two cores. Errors of the source are raised
+    where the portion is asked for.
+    """
+
+    def __init__(self, source: Readable) -> None:
+        self._source = source
+        self._portions = (bytearray(FIRST_BYTES), bytearray(FIRST_BYTES))
+        self._turn = 0
+        self._rest = memoryview(b"")
+        self._thread = ThreadPoolExecutor(1)
+        self._next = self._thread.submit(self._read, 0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown()
+
+    def _read(self, turn: int) -> int:
+        return self._source.readinto(memoryview(self._portions[turn])) or 0
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Fill `buffer` as far as one portion goes; 0 at the end."""
+        if not self._rest:
+            self._rest = memoryview(self._portions[self._turn])[: self._next.result()]
+            self._turn = 1 - self._turn
+            if self._rest:
+                self._next = self._thread.submit(self._read, self._turn)
+        count = min(len(buffer), len(self._rest))
+        buffer[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
 
 
 class Pieces:
