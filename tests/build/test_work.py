@@ -91,3 +91,14 @@ def test_phases_layers_and_micro_batches_of_annotated_recordings() -> None:
             assert set(counts) == layers, "both phases of every layer"
             assert max(counts.values()) == min(counts.values()), "all layers do the same"
         assert (rows.phase == Phase.OPTIMIZER).any()
+
+
+@needs_data
+def test_a_span_goes_on_behind_the_spans_inside_it() -> None:
+    """`## forward ##` holds `DistributedDataParallel.forward` and goes on when that has ended."""
+    job, _ = build(read(DATA / "dlrm-8xV100" / "worker0.pt.trace.json.gz", cache=False))
+    program = job.programs[0]
+    rows = program.rows
+    launches = rows.launch != NONE
+    forward = launches & (rows.phase == Phase.FORWARD)
+    assert forward.sum() == 67, "31 of them inside the inner annotations alone"

@@ -81,10 +81,15 @@ class _Spans:
         """The number in the innermost span whose name has `pattern`; NONE outside."""
         numbers = {
             name: int(match.group(1))
-            for name, text in enumerate(self.trace.strings)
+            for name, text in self.names(kinds)
             if (match := pattern.search(text)) is not None and len(match.group(1)) < 5
         }
         return self.around(numbers, kinds, thread, time_ns)
+
+    def names(self, kinds: tuple[EventKind, ...]) -> list[tuple[int, str]]:
+        """The names of all spans of `kinds`."""
+        used = np.unique(self.trace.name[np.isin(self.trace.kind, kinds)])
+        return [(name, self.trace.text(name)) for name in used.tolist()]
 
     def around(
         self,
@@ -113,11 +118,13 @@ class _Spans:
         value = np.array([value_of_name[int(trace.name[row])] for row in chosen], np.int64)
         for number in np.unique(owner[owner != NONE]):
             mine = chosen[owner == number]
-            begin, end = trace.start_ns[mine], trace.start_ns[mine] + trace.duration_ns[mine]
             asked = np.flatnonzero(thread == number)
-            place = np.searchsorted(begin, time_ns[asked], side="right") - 1
-            inside = (place >= 0) & (time_ns[asked] < end[np.maximum(place, 0)])
-            found[asked[inside]] = value[owner == number][place[inside]]
+            asked = asked[np.argsort(time_ns[asked], kind="stable")]
+            first = np.searchsorted(time_ns[asked], trace.start_ns[mine])
+            last = np.searchsorted(time_ns[asked], trace.start_ns[mine] + trace.duration_ns[mine])
+            # in order of their begins: what begins inside another span writes over it
+            for low, high, one in zip(first, last, value[owner == number], strict=True):
+                found[asked[low:high]] = one
         return found
 
 
@@ -130,10 +137,11 @@ def _phases(
     time_ns: NDArray[np.int64],
 ) -> NDArray[np.int16]:
     phase = np.full(len(event), int(Phase.UNKNOWN), np.int16)
+    annotations = (EventKind.ANNOTATION,)
     for pattern, value in reversed(_PHASES):
-        names = {n: int(value) for n, text in enumerate(trace.strings) if pattern.match(text)}
+        names = {n: int(value) for n, text in spans.names(annotations) if pattern.match(text)}
         if names:
-            around = spans.around(names, (EventKind.ANNOTATION,), thread, time_ns)
+            around = spans.around(names, annotations, thread, time_ns)
             phase = np.where(around == NONE, phase, around)
     backward = np.array([text.startswith(_BACKWARD_OPERATOR) for text in trace.strings], bool)
     top = nesting.top[event]

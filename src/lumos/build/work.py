@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 import msgspec
 import numpy as np
@@ -92,10 +93,16 @@ def _work(
             moved,
         )
     gemm = read_gemm(operator, shapes)
-    found = next((k for pattern, k in _KIND_OF_OPERATOR if pattern.match(operator)), WorkKind.OTHER)
-    return Work(found, operator, shapes, dtypes, gemm, None)
+    return Work(_kind_of(operator), operator, shapes, dtypes, gemm, None)
 
 
+@lru_cache(maxsize=4096)
+def _kind_of(operator: str) -> WorkKind:
+    kinds = (kind for pattern, kind in _KIND_OF_OPERATOR if pattern.match(operator))
+    return next(kinds, WorkKind.OTHER)
+
+
+@lru_cache(maxsize=4096)
 def read_shapes(text: str) -> tuple[tuple[int, ...], ...]:
     """Input shapes from their JSON text; inputs that are no tensor have the shape ()."""
     try:
@@ -112,6 +119,7 @@ def read_shapes(text: str) -> tuple[tuple[int, ...], ...]:
     )
 
 
+@lru_cache(maxsize=4096)
 def _read_texts(text: str) -> tuple[str, ...]:
     try:
         value = msgspec.json.decode(text) if text else []
