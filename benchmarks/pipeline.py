@@ -1,7 +1,7 @@
 """From file to what-if: our figures over their floors, beside HolisticTraceAnalysis, in one run.
 
-    python3 -m venv /tmp/peer && /tmp/peer/bin/pip install HolisticTraceAnalysis==0.5.0 'pandas<3'
-    python benchmarks/pipeline.py --peer-python /tmp/peer/bin/python [--write docs/speed.md]
+    python3 -m venv peer && peer/bin/pip install HolisticTraceAnalysis==0.5.0 'pandas<3'
+    python benchmarks/pipeline.py --peer-python peer/bin/python [--write docs/speed.md]
 
 Each measurement is a process of its own (measures.py, hta_critical_path.py). Ratios to HTA are of
 CPU seconds on the same file; the other figures are wall seconds. Of several runs the worst counts.

@@ -1,7 +1,7 @@
 """How fast traces are read, next to HolisticTraceAnalysis and msgspec, in one run; figures, no test.
 
-    python3 -m venv /tmp/peer && /tmp/peer/bin/pip install HolisticTraceAnalysis==0.5.0
-    python benchmarks/read.py --peer-python /tmp/peer/bin/python
+    python3 -m venv peer && peer/bin/pip install HolisticTraceAnalysis==0.5.0
+    python benchmarks/read.py --peer-python peer/bin/python
 
 Each measurement is a process of its own and gives CPU seconds (the machine may be shared), wall
 seconds and the largest memory. Imports are not counted. A "warm" process has read the source

@@ -36,14 +36,6 @@ class DeviceTasks:
     def __len__(self) -> int:
         return len(self.event)
 
-    @property
-    def previous_end_ns(self) -> NDArray[np.int64]:
-        """End of the task in front on the same stream; the smallest int64 for the first."""
-        previous = np.empty(len(self), np.int64)
-        previous[1:] = self.end_ns[:-1]
-        previous[self.first[:-1]] = np.iinfo(np.int64).min
-        return previous
-
 
 HOST = -2
 """Device of the queues in which host threads run communication."""

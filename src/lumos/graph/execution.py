@@ -7,7 +7,7 @@ waits: those of task `t` are `first[t]:first[t+1]`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
@@ -119,10 +119,6 @@ class ExecutionGraph:
     def shares_gpus(self) -> bool:
         """Whether a kernel can keep one of another stream waiting."""
         return bool((self.device >= 0).any())
-
-    def with_durations(self, duration_ns: NDArray[np.int64]) -> ExecutionGraph:
-        """The same graph with other task durations."""
-        return replace(self, duration_ns=duration_ns)
 
     def self_check(self) -> None:
         """Raise AssertionError where order and dependencies disagree."""

@@ -172,9 +172,3 @@ def _fill_ranks(traces: list[Trace]) -> list[Trace]:
             taken.add(rank)
         filled.append(replace(trace, rank=rank))
     return filled
-
-
-def time_span_ns(trace: Trace) -> int:
-    """First start to last end of the trace [ns]."""
-    start, duration = trace.start_ns, trace.duration_ns
-    return int(np.max(start + duration) - np.min(start)) if len(trace) else 0
