@@ -158,9 +158,9 @@ def _event_lag(
 ) -> int:
     """What an event wait adds: end of the awaited task to begin of the task behind the marker."""
     usual = np.array([lags.stream_order.get(kind, 0) for kind in KINDS], np.int64)
-    after = np.repeat(np.arange(len(graph)), np.diff(graph.first))
     behind_marker = (graph.rule == Rule.STREAM_ORDER) & (graph.before >= graph.rows)
-    task, marker = after[behind_marker], graph.before[behind_marker]
+    edges = np.flatnonzero(behind_marker)
+    task, marker = np.searchsorted(graph.first, edges, side="right") - 1, graph.before[edges]
     marker, task = marker[task < graph.rows], task[task < graph.rows]
     held = ready[Rule.EVENT_WAIT][marker]
     other = np.maximum(ready[Rule.STREAM_ORDER][marker], ready[Rule.LAUNCH][marker])
