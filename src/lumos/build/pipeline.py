@@ -68,17 +68,17 @@ def build_rank(
     And, where there is any, device work that cannot have run when the trace says. `steps` are
     those of the trace where they are known.
     """
-    segments, thread_labels = segment_threads(trace)
-    if steps is None:
-        steps = find_steps(trace, segments)
-    if step is not None:
-        steps = steps.only(step)
+    if step is None:
+        segments, thread_labels = segment_threads(trace)
+        steps = find_steps(trace, segments) if steps is None else steps
+    else:
+        steps = (find_steps(trace) if steps is None else steps).only(step)
         trace = cut_to(trace, steps)
         window = int(steps.begin_ns[0]), int(steps.end_ns[-1])
         segments, thread_labels = segment_threads(trace, window)
         if not len(segments):  # device tasks alone hang on nothing
             trace = trace.take(np.empty(0, np.intp))
-    elif not len(segments):
+    if step is None and not len(segments):
         raise UnusableInputError(
             f"{trace.source}: no operator or runtime call; "
             "record with both the CPU and the GPU activity"

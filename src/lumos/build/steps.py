@@ -52,12 +52,18 @@ class Steps:
         return np.where(outside, NONE, place).astype(np.int32)
 
 
-def find_steps(trace: Trace, segments: Segments) -> Steps:
-    """The steps of a trace: `ProfilerStep#`, else repeated annotations, else repeated operators."""
-    steps = (
-        _profiler_steps(trace) or _repeated_annotation(trace) or _repeated_operator(trace, segments)
-    )
-    return _whole(trace, segments) if steps is None else steps
+def find_steps(trace: Trace, segments: Segments | None = None) -> Steps:
+    """The steps of a trace: `ProfilerStep#`, else repeated annotations, else repeated operators.
+
+    Its host segments are looked at, and made where they are not given, only where nothing is marked.
+    """
+    marked = _profiler_steps(trace) or _repeated_annotation(trace)
+    if marked is not None:
+        return marked
+    if segments is None:
+        segments, _ = segment_threads(trace)
+    repeated = _repeated_operator(trace, segments)
+    return _whole(trace, segments) if repeated is None else repeated
 
 
 def find_common_steps(
@@ -69,11 +75,7 @@ def find_common_steps(
     """
     if len(traces) == 1:
         return [None], []
-    found, whole = [], []
-    for trace in traces:
-        segments, _ = segment_threads(trace)
-        found.append(find_steps(trace, segments))
-        whole.append(_whole(trace, segments))
+    found = [find_steps(trace) for trace in traces]
     first = found[0].names
     other = next((place for place, steps in enumerate(found) if steps.names != first), None)
     if other is None:
@@ -83,6 +85,7 @@ def find_common_steps(
         f"({_some(found[other].names)}) are not the same: each trace counts as one step"
     )
     advice = "trace the same steps on all ranks"
+    whole = [_whole(trace, segment_threads(trace)[0]) for trace in traces]
     return [*whole], [Finding("steps-differ", "warning", message, None, advice)]
 
 

@@ -172,27 +172,33 @@ _STRUCTURE = re.compile(rb'["{}\[\]]')
 _STRING_END = re.compile(rb'(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
-def _objects(text: bytes, begin: int) -> Iterator[tuple[int, int]]:
-    """Borders [first, last) of the objects of a list whose content starts at `begin`."""
-    depth, first, position = 0, -1, begin
+def _marks(text: bytes, begin: int) -> Iterator[tuple[bytes, int]]:
+    """Brackets outside strings, each with the position behind it; up to a string without an end."""
+    position = begin
     while (found := _STRUCTURE.search(text, position)) is not None:
         position = found.end()
-        mark = found.group()
-        if mark == b'"':
-            string = _STRING_END.match(text, position)
-            if string is None:
-                return
+        if found.group() != b'"':
+            yield found.group(), position
+        elif (string := _STRING_END.match(text, position)) is not None:
             position = string.end()
-        elif mark in b"{[":
+        else:
+            return
+
+
+def _objects(text: bytes, begin: int) -> Iterator[tuple[int, int]]:
+    """Borders [first, last) of the objects of a list whose content starts at `begin`."""
+    depth, first = 0, -1
+    for mark, behind in _marks(text, begin):
+        if mark in b"{[":
             if depth == 0 and mark == b"{":
-                first = found.start()
+                first = behind - 1
             depth += 1
         else:
             depth -= 1
             if depth < 0:
                 return
             if depth == 0 and mark == b"}" and first >= 0:
-                yield first, position
+                yield first, behind
 
 
 _LOOKS_LIKE_TRACE = re.compile(rb'\s*(?:\[\s*\{|\{(?s:.*?)"traceEvents"\s*:)')
@@ -200,21 +206,13 @@ _LOOKS_LIKE_TRACE = re.compile(rb'\s*(?:\[\s*\{|\{(?s:.*?)"traceEvents"\s*:)')
 
 def _documents(text: bytes) -> Iterator[tuple[int, int]]:
     """Borders of the documents that stand one behind the other; the last may be cut off."""
-    depth, first, position = 0, 0, 0
-    while (found := _STRUCTURE.search(text, position)) is not None:
-        position = found.end()
-        mark = found.group()
-        if mark == b'"':
-            string = _STRING_END.match(text, position)
-            if string is None:
-                break
-            position = string.end()
-        else:
-            depth += 1 if mark in b"{[" else -1
-            if depth <= 0:
-                if _LOOKS_LIKE_TRACE.match(text, first, position):
-                    yield first, position
-                depth, first = 0, position
+    depth, first = 0, 0
+    for mark, behind in _marks(text, 0):
+        depth += 1 if mark in b"{[" else -1
+        if depth <= 0:
+            if _LOOKS_LIKE_TRACE.match(text, first, behind):
+                yield first, behind
+            depth, first = 0, behind
     if _LOOKS_LIKE_TRACE.match(text, first):
         yield first, len(text)
 
