@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -14,19 +13,7 @@ from lumos.build.collectives import Communication
 from lumos.build.nesting import Nesting
 from lumos.graph.job import NONE, Program, TaskKind
 from lumos.graph.trace import MISSING, Argument, EventKind, Trace
-from lumos.graph.work import Gemm, Work, WorkKind
-
-# Exact names of ATen operators and the families they belong to; first match counts.
-_KIND_OF_OPERATOR = (
-    (re.compile(r"aten::(?:mm|bmm|addmm|baddbmm|addbmm|_scaled_mm|matmul|linear|addmv|mv|dot)$"), WorkKind.GEMM),
-    (re.compile(r"aten::.*(?:attention|flash|sdp)|flash_attn::|fmha"), WorkKind.ATTENTION),
-    (re.compile(r"aten::.*conv"), WorkKind.CONVOLUTION),
-    (re.compile(r"aten::.*(?:batch_norm|layer_norm|group_norm|instance_norm|rms_norm)"), WorkKind.NORMALIZATION),
-    (re.compile(r"aten::_?(?:fused_adam|fused_sgd|foreach_)|.*multi_tensor"), WorkKind.OPTIMIZER),
-    (re.compile(r"aten::.*embedding|.*embedding.*lookup|fbgemm::.*embedding"), WorkKind.EMBEDDING),
-    (re.compile(r"aten::_?(?:sum|mean|max|min|argmax|softmax|log_softmax|norm|linalg_vector_norm|nll_loss|cumsum)"), WorkKind.REDUCTION),
-    (re.compile(r"aten::(?:add|sub|mul|div|neg|relu|gelu|silu|sigmoid|tanh|threshold|clamp|where|fill|zero|copy|exp|sqrt|rsqrt|pow|dropout|native_dropout|addcmul|addcdiv|lerp|masked_fill|eq|ne|lt|gt)"), WorkKind.ELEMENTWISE),
-)  # fmt: skip
+from lumos.graph.work import Gemm, Work, WorkKind, kind_of_operator
 
 
 def describe_work(
@@ -93,13 +80,7 @@ def _work(
             moved,
         )
     gemm = read_gemm(operator, shapes)
-    return Work(_kind_of(operator), operator, shapes, dtypes, gemm, None)
-
-
-@lru_cache(maxsize=4096)
-def _kind_of(operator: str) -> WorkKind:
-    kinds = (kind for pattern, kind in _KIND_OF_OPERATOR if pattern.match(operator))
-    return next(kinds, WorkKind.OTHER)
+    return Work(kind_of_operator(operator), operator, shapes, dtypes, gemm, None)
 
 
 @lru_cache(maxsize=4096)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 
 
 class WorkKind(IntEnum):
@@ -61,3 +63,23 @@ class Phase(IntEnum):
     FORWARD = 1
     BACKWARD = 2
     OPTIMIZER = 3
+
+
+# Exact names of ATen operators and the families they belong to; first match counts.
+_KIND_OF_OPERATOR = (
+    (re.compile(r"aten::(?:mm|bmm|addmm|baddbmm|addbmm|_scaled_mm|matmul|linear|addmv|mv|dot)$"), WorkKind.GEMM),
+    (re.compile(r"aten::.*(?:attention|flash|sdp)|flash_attn::|fmha"), WorkKind.ATTENTION),
+    (re.compile(r"aten::.*conv"), WorkKind.CONVOLUTION),
+    (re.compile(r"aten::.*(?:batch_norm|layer_norm|group_norm|instance_norm|rms_norm)"), WorkKind.NORMALIZATION),
+    (re.compile(r"aten::_?(?:fused_adam|fused_sgd|foreach_)|.*multi_tensor"), WorkKind.OPTIMIZER),
+    (re.compile(r"aten::.*embedding|.*embedding.*lookup|fbgemm::.*embedding"), WorkKind.EMBEDDING),
+    (re.compile(r"aten::_?(?:sum|mean|max|min|argmax|softmax|log_softmax|norm|linalg_vector_norm|nll_loss|cumsum)"), WorkKind.REDUCTION),
+    (re.compile(r"aten::(?:add|sub|mul|div|neg|relu|gelu|silu|sigmoid|tanh|threshold|clamp|where|fill|zero|copy|exp|sqrt|rsqrt|pow|dropout|native_dropout|addcmul|addcdiv|lerp|masked_fill|eq|ne|lt|gt)"), WorkKind.ELEMENTWISE),
+)  # fmt: skip
+
+
+@lru_cache(maxsize=4096)
+def kind_of_operator(operator: str) -> WorkKind:
+    """The family that an operator belongs to by its name."""
+    kinds = (kind for pattern, kind in _KIND_OF_OPERATOR if pattern.match(operator))
+    return next(kinds, WorkKind.OTHER)

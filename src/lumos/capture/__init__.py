@@ -1,0 +1,1 @@
+"""Records a training job so that it can be modelled; needs torch and nothing else of ours."""

@@ -1,0 +1,1 @@
+"""Figures of hardware and models, each with its source."""
