@@ -29,10 +29,12 @@ from lumos.errors import LumosError, UnusableInputError
 from lumos.graph.job import NONE, TaskKind
 from lumos.graph.trace import Trace
 from lumos.ingest.read import read
-from lumos.report.document import encode, inspect_document, replay_document
-from lumos.report.inspection import inspect_report
+from lumos.report.documents.encoding import encode
+from lumos.report.documents.inspection import inspect_document
+from lumos.report.documents.replay import replay_document
 from lumos.report.plain import plain
-from lumos.report.terminal import replay_report
+from lumos.report.text.inspection import inspect_report
+from lumos.report.text.replay import replay_report
 
 LONGEST_S = 20
 MOST_MEMORY_BYTES = 6 * 2**30

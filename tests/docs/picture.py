@@ -16,7 +16,7 @@ from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
 import lumos
-from lumos.report.terminal import replay_report
+from lumos.report.text.replay import replay_report
 
 WIDTH = 82
 THEME = TerminalTheme(

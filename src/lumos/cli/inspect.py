@@ -44,10 +44,10 @@ def inspect(
         found = inspection.inspect(traces, job, problem)
     lacks = grade.shortfalls(found)
     if json:
-        from lumos.report.document import inspect_document
+        from lumos.report.documents.inspection import inspect_document
 
         print_json(inspect_document(found, grade.grade(lacks), lacks))
     else:
-        from lumos.report.inspection import inspect_report
+        from lumos.report.text.inspection import inspect_report
 
         print_report(inspect_report(found, grade.grade(lacks), lacks))

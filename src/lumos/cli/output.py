@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def print_json(document: Mapping[str, Any]) -> None:
     """The one object of `--json`."""
-    from lumos.report.document import encode
+    from lumos.report.documents.encoding import encode
 
     _write(encode(document) + "\n")
 

@@ -71,7 +71,7 @@ def replay(
     from lumos.api import parse_rules, write_timeline
     from lumos.cli.gates import check_gates, parse_gates
     from lumos.ingest.read import read
-    from lumos.report import document
+    from lumos.report.documents.replay import replay_document
 
     gates = parse_gates(fail_if or (), predicting=bool(from_step))
     dropped = parse_rules(drop or ())
@@ -102,11 +102,9 @@ def replay(
     figures = [one.figures for one in replays]
     findings = recording.findings + (predict.assumptions(recording) if predictions else ())
     if json:
-        print_json(
-            document.replay_document(recording.job.placement, figures, predictions, findings)
-        )
+        print_json(replay_document(recording.job.placement, figures, predictions, findings))
     else:
-        from lumos.report.terminal import replay_report
+        from lumos.report.text.replay import replay_report
 
         print_report(
             replay_report(

@@ -14,7 +14,7 @@ from rich.text import Text
 from lumos.analysis.grade import Shortfall
 from lumos.analysis.inspection import Inspection, Layout, RankInspection
 from lumos.report.plain import plain
-from lumos.report.terminal import (
+from lumos.report.text.house import (
     UNKNOWN,
     findings_table,
     name_text,

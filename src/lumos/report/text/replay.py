@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from rich.box import Box
-from rich.console import Group, RenderableType
-from rich.progress_bar import ProgressBar
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -18,13 +16,19 @@ from lumos.analysis.replay import RankReplay, StepReplay
 from lumos.graph.finding import Finding
 from lumos.graph.job import Placement
 from lumos.report.plain import plain
-from lumos.units import ms
+from lumos.report.text.house import (
+    MOST_LINES,
+    bar,
+    findings_table,
+    name_text,
+    percent_text,
+    spaced,
+    table,
+    time_text,
+)
 
-_LINE_BELOW_HEAD = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
-UNKNOWN = Text("-", "dim")
 MOST_STEPS = 24
 MOST_RANKS = 8
-MOST_LINES = 40
 """Longer tables are shortened; what is left out is counted, and stands in --json."""
 _LEAST_SHARE = 0.05
 """A rule with less of the critical path [%] has no line of its own."""
@@ -57,86 +61,6 @@ def replay_report(
     if files:
         parts.append(_files(files))
     return spaced(parts)
-
-
-def spaced(parts: Iterable[RenderableType]) -> RenderableType:
-    """Parts below each other with an empty line between them."""
-    lines: list[RenderableType] = []
-    for part in parts:
-        lines += ["", part] if lines else [part]
-    return Group(*lines)
-
-
-def table(title: str, *, note: str = "", gap: int = 2) -> Table:
-    """A table of the house: no frame, a line below the head, the title at the left."""
-    caption = Text(note, "dim") if note else None
-    return Table(
-        title=Text(title, "bold"),
-        title_justify="left",
-        min_width=min(len(title), 78),  # else a long title over a narrow table is broken
-        caption=caption,
-        caption_justify="left",
-        box=_LINE_BELOW_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, gap - 1, 0, 0),
-    )
-
-
-def name_text(name: str, style: str = "") -> Text:
-    """A name from a trace, harmless, cut where there is no room."""
-    return Text(plain(name), style, no_wrap=True, overflow="ellipsis")
-
-
-def time_text(time_ns: float | None, digits: int = 2) -> Text:
-    """A time in ms."""
-    return UNKNOWN if time_ns is None else Text(f"{ms(time_ns):.{digits}f}")
-
-
-def percent_text(value_pct: float | None, *, signed: bool = False, graded: bool = False) -> Text:
-    """A percentage; a graded one is green to 1, yellow to 5, then red."""
-    if value_pct is None:
-        return UNKNOWN
-    size = abs(value_pct)
-    style = ("green" if size <= 1 else "yellow" if size <= 5 else "red") if graded else ""
-    digits = 2 if size < 100 else 0
-    return Text(f"{value_pct:+.{digits}f}" if signed else f"{value_pct:.1f}", style)
-
-
-def findings_table(findings: Sequence[Finding]) -> Table:
-    """Findings with the time they touch and what to change."""
-    found = Table(
-        title=Text("Findings", "bold"),
-        title_justify="left",
-        box=None,
-        pad_edge=False,
-        show_header=False,
-    )
-    found.add_column(no_wrap=True)
-    found.add_column(ratio=1)
-    colours = {"info": "cyan", "warning": "yellow", "error": "red"}
-    for finding in findings[:MOST_LINES]:
-        text = Text(plain(finding.message))
-        if finding.affected_ns is not None:
-            text.append(f" [{ms(finding.affected_ns):.2f} ms]")
-        if finding.advice:
-            text.append(f"\nnext time: {plain(finding.advice)}", "dim")
-        found.add_row(Text(finding.severity, colours[finding.severity]), text)
-    if len(findings) > MOST_LINES:
-        found.add_row("", Text(f"and {len(findings) - MOST_LINES} more, all with --json", "dim"))
-    return found
-
-
-def ranks_text(ranks: Sequence[int]) -> str:
-    """Ranks as ranges: 0-3, 8."""
-    parts: list[str] = []
-    numbers = sorted(ranks)
-    for place, rank in enumerate(numbers):
-        if place and rank == numbers[place - 1] + 1:
-            parts[-1] = f"{parts[-1].partition('-')[0]}-{rank}"
-        else:
-            parts.append(str(rank))
-    return ", ".join(parts)
 
 
 def _headline(placement: Placement, steps: int) -> Text:
@@ -246,7 +170,7 @@ def _where_time_goes(steps: Sequence[StepReplay]) -> Table:
     whole = sum(measured) or 1.0
     for (word, _), old, new in zip(_PARTS, measured, replayed, strict=True):
         share = 100 * old / whole
-        found.add_row(word, time_text(old), time_text(new), f"{share:.1f}", _bar(share))
+        found.add_row(word, time_text(old), time_text(new), f"{share:.1f}", bar(share))
     return found
 
 
@@ -267,15 +191,9 @@ def _critical_path(steps: Sequence[StepReplay]) -> Table:
         if share < _LEAST_SHARE:
             continue
         found.add_row(
-            rule.replace("_", " "), time_text(time_ns / len(steps)), f"{share:.1f}", _bar(share)
+            rule.replace("_", " "), time_text(time_ns / len(steps)), f"{share:.1f}", bar(share)
         )
     return found
-
-
-def _bar(share_pct: float) -> ProgressBar:
-    return ProgressBar(
-        100, share_pct, complete_style="cyan", finished_style="cyan", style="bar.back"
-    )
 
 
 def _mean(breakdowns: Sequence[Breakdown], part: str) -> float:

@@ -21,9 +21,12 @@ from lumos.build import build
 from lumos.graph.finding import Finding
 from lumos.graph.job import Placement
 from lumos.ingest.read import read
-from lumos.report.document import encode, inspect_document, replay_document
-from lumos.report.inspection import inspect_report
-from lumos.report.terminal import ranks_text, replay_report
+from lumos.report.documents.encoding import encode
+from lumos.report.documents.inspection import inspect_document
+from lumos.report.documents.replay import replay_document
+from lumos.report.text.house import ranks_text
+from lumos.report.text.inspection import inspect_report
+from lumos.report.text.replay import replay_report
 from tests.report.records import rank_replay, step_replay
 
 GOLDEN = Path(__file__).parent / "golden"

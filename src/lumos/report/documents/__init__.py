@@ -1,0 +1,1 @@
+"""Records as plain dictionaries for `--json`, one file per answer."""

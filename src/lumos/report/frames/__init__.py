@@ -1,0 +1,1 @@
+"""Records as frames for notebooks, one file per answer."""
