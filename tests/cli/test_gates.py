@@ -8,6 +8,7 @@ import pytest
 
 from lumos.analysis.prediction import Quantity, StepPrediction
 from lumos.cli.gates import check_gates, parse_gates
+from lumos.cli.replay import FIGURES, gate_values
 from lumos.errors import GateTripped
 from tests.cli.conftest import small_trace, write
 from tests.cli.run import Cli
@@ -20,8 +21,8 @@ STEPS = [
 
 
 def check(*texts: str, predictions: list[StepPrediction] | None = None) -> list[str]:
-    gates = parse_gates(texts, predicting=predictions is not None)
-    return check_gates(gates, STEPS, predictions or [])
+    gates = parse_gates(texts, FIGURES)
+    return check_gates(gates, lambda figure: gate_values(figure, STEPS, predictions or []))
 
 
 def test_the_worst_absolute_error_decides() -> None:

@@ -1,17 +1,14 @@
-"""`--fail-if 'error>5%'`: conditions on a replay's figures that end a command with code 4."""
+"""`--fail-if 'error>5%'`: conditions on a verb's figures that end a command with code 4."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from lumos.analysis.prediction import StepPrediction
-from lumos.analysis.replay import StepReplay, percent
 from lumos.errors import GateTripped, UsageError
 
-FIGURES = ("error", "unexplained", "period_error")
 _CONDITION = re.compile(r"\s*([a-z_]+)\s*(>=|>)\s*(\d+(?:\.\d+)?)\s*%?\s*")
 
 
@@ -36,31 +33,28 @@ class Value(NamedTuple):
     value_pct: float | None
 
 
-def parse_gates(texts: Iterable[str], *, predicting: bool) -> list[Gate]:
-    """The conditions as written; UsageError for one that cannot be read or never be decided."""
+def parse_gates(texts: Iterable[str], figures: Sequence[str]) -> list[Gate]:
+    """The conditions as written, each on one of a verb's `figures`; UsageError for any other."""
     gates = []
     for text in texts:
         match = _CONDITION.fullmatch(text)
-        if match is None or match[1] not in FIGURES:
+        if match is None or match[1] not in figures:
             raise UsageError(
-                f"--fail-if {text!r} cannot be read; write FIGURE>NUMBER%, like 'error>5%', "
-                f"with > or >= and one of {', '.join(FIGURES)}"
-            )
-        if match[1] == "period_error" and not predicting:
-            raise UsageError(
-                f"--fail-if {text!r} needs --from-step: without it nothing is predicted"
+                f"--fail-if {text!r} cannot be read; write FIGURE>NUMBER%, like '{figures[0]}>5%', "
+                f"with > or >= and one of {', '.join(figures)}"
             )
         gates.append(Gate(text.strip(), match[1], match[2] == ">=", float(match[3])))
     return gates
 
 
-def check_gates(
-    gates: Sequence[Gate], steps: Sequence[StepReplay], predictions: Sequence[StepPrediction]
-) -> list[str]:
-    """Raise GateTripped where one holds; returns what to say of values that are unknown."""
+def check_gates(gates: Sequence[Gate], values_of: Callable[[str], Iterable[Value]]) -> list[str]:
+    """Raise GateTripped where one holds; returns what to say of values that are unknown.
+
+    `values_of` gives all values of a figure.
+    """
     notes, tripped = [], []
     for gate in gates:
-        values = list(_values(gate.figure, steps, predictions))
+        values = list(values_of(gate.figure))
         known = [(abs(v.value_pct), v) for v in values if v.value_pct is not None]
         if missing := len(values) - len(known):
             notes.append(
@@ -77,22 +71,3 @@ def check_gates(
     if tripped:
         raise GateTripped("; ".join([*tripped, *notes]))
     return notes
-
-
-def _values(
-    figure: str, steps: Sequence[StepReplay], predictions: Sequence[StepPrediction]
-) -> Iterable[Value]:
-    if figure == "period_error":
-        for one in predictions:
-            yield Value(f"{one.step} predicted from {one.from_step}", one.period.error_pct)
-        return
-    for step in steps:
-        if figure == "error":
-            yield Value(step.step, step.error_pct)
-        for rank in step.ranks:
-            where = f"{step.step}, rank {rank.rank},"
-            if figure == "error":
-                yield Value(where, rank.error_pct)
-            else:
-                share = percent(rank.measured_ns + rank.unexplained_ns, rank.measured_ns)
-                yield Value(where, share)

@@ -11,8 +11,14 @@ from lumos.cli.output import print_json, print_report, progress, say
 from lumos.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from lumos.analysis.prediction import StepPrediction
+    from lumos.analysis.replay import StepReplay
+    from lumos.cli.gates import Value
     from lumos.predict import Recording
 
+FIGURES = ("error", "unexplained", "period_error")
 RULES_HELP = (
     "program_order, launch, stream_order, event_wait, synchronize, back_pressure, hand_off, "
     "rendezvous, contention"
@@ -73,7 +79,12 @@ def replay(
     from lumos.ingest.read import read
     from lumos.report.documents.replay import replay_document
 
-    gates = parse_gates(fail_if or (), predicting=bool(from_step))
+    gates = parse_gates(fail_if or (), FIGURES)
+    for gate in gates:
+        if gate.figure == "period_error" and not from_step:
+            raise UsageError(
+                f"--fail-if {gate.text!r} needs --from-step: without it nothing is predicted"
+            )
     dropped = parse_rules(drop or ())
     files: list[Path] = []
     with progress() as doing:
@@ -116,8 +127,31 @@ def replay(
                 files=files,
             )
         )
-    for note in check_gates(gates, figures, predictions):
+    for note in check_gates(gates, lambda figure: gate_values(figure, figures, predictions)):
         say(note)
+
+
+def gate_values(
+    figure: str, steps: Sequence[StepReplay], predictions: Sequence[StepPrediction]
+) -> Iterator[Value]:
+    """All values of a figure of `--fail-if`."""
+    from lumos.analysis.replay import percent
+    from lumos.cli.gates import Value
+
+    if figure == "period_error":
+        for one in predictions:
+            yield Value(f"{one.step} predicted from {one.from_step}", one.period.error_pct)
+        return
+    for step in steps:
+        if figure == "error":
+            yield Value(step.step, step.error_pct)
+        for rank in step.ranks:
+            where = f"{step.step}, rank {rank.rank},"
+            if figure == "error":
+                yield Value(where, rank.error_pct)
+            else:
+                share = percent(rank.measured_ns + rank.unexplained_ns, rank.measured_ns)
+                yield Value(where, share)
 
 
 def _steps(recording: Recording, wanted: list[str]) -> list[str]:
