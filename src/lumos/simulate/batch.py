@@ -1,0 +1,167 @@
+"""Many what-ifs over one graph: scenarios that scale the durations of groups of tasks, run together.
+
+Only ends are asked for. Where the order is fixed, eight scenarios go side by side through one pass:
+what the graph says is read once for all of them. Where streams share GPUs the order is found while
+running, so there each scenario runs alone, in the order that it leads to.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lumos.compiled import compiled
+from lumos.graph.execution import ExecutionGraph
+from lumos.simulate.contention import successors
+from lumos.simulate.simulation import run
+
+LANES = 8
+"""Scenarios of one pass: their times at one task fill one cache line."""
+
+
+@dataclass(frozen=True)
+class Scenarios:
+    """Scenario `k`: the tasks of group `group[k]` last `factor[k]` times as long, all else as it was.
+
+    Tasks are grouped in several ways at once: `number[grouping, task]` is the group of a task in
+    one grouping, NONE where it is in none; `grouping[k]` says which one scenario `k` means.
+    """
+
+    number: NDArray[np.int32]  # (groupings, tasks)
+    grouping: NDArray[np.int32]  # (scenarios,)
+    group: NDArray[np.int32]  # (scenarios,)
+    factor: NDArray[np.float64]  # (scenarios,)
+
+    def __len__(self) -> int:
+        return len(self.group)
+
+    def durations(self, graph: ExecutionGraph, scenario: int) -> NDArray[np.int64]:
+        """The duration of each task in one scenario [ns], rounded to whole ns."""
+        chosen = self.number[self.grouping[scenario]] == self.group[scenario]
+        scaled = np.rint(graph.duration_ns[chosen] * self.factor[scenario])
+        durations = graph.duration_ns.copy()
+        durations[chosen] = scaled.astype(np.int64)
+        return durations
+
+
+def ends_of_each(
+    graph: ExecutionGraph, scenarios: Scenarios, mark: NDArray[np.int32], *, delays: bool = False
+) -> NDArray[np.int64]:
+    """The last end of the tasks of each mark in each scenario [ns], (scenarios, marks).
+
+    `mark[task]` numbers what is watched from 0, NONE for tasks whose end is not asked for; a mark
+    without tasks ends at 0. `delays` adds the recorded delays that no rule explains.
+    """
+    marks = int(mark.max(initial=-1)) + 1
+    if not len(scenarios):
+        return np.zeros((0, marks), np.int64)
+    if graph.shares_gpus:
+        return _one_by_one(graph, scenarios, mark, marks, delays=delays)
+    return _side_by_side(graph, scenarios, mark, marks, delays=delays)
+
+
+def _one_by_one(
+    graph: ExecutionGraph,
+    scenarios: Scenarios,
+    mark: NDArray[np.int32],
+    marks: int,
+    *,
+    delays: bool,
+) -> NDArray[np.int64]:
+    following = successors(graph.first, graph.before)
+    watched = np.flatnonzero(mark >= 0)
+
+    def ends(scenario: int) -> NDArray[np.int64]:
+        times = run(graph, scenarios.durations(graph, scenario), delays=delays, following=following)
+        last = np.zeros(marks, np.int64)
+        np.maximum.at(last, mark[watched], times.end_ns[watched])
+        return last
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return np.stack(list(pool.map(ends, range(len(scenarios)))))
+
+
+def _side_by_side(
+    graph: ExecutionGraph,
+    scenarios: Scenarios,
+    mark: NDArray[np.int32],
+    marks: int,
+    *,
+    delays: bool,
+) -> NDArray[np.int64]:
+    # scenarios of one group stand together, so that a task finds its own as a range of lanes
+    order = np.lexsort((scenarios.group, scenarios.grouping))
+    first, last = _ranges(scenarios, order)
+    factor = scenarios.factor[order]
+    delay = graph.delay_ns if delays else np.zeros(len(graph), np.int64)
+    ends = np.zeros((len(order), marks), np.int64)
+    passes = range(0, len(order), LANES)
+    workers = min(os.cpu_count() or 1, len(passes))
+
+    def some(begins: Sequence[int]) -> None:
+        times = np.empty((len(graph), 2, LANES), np.int64)
+        for begin in begins:
+            latest = np.zeros((marks, LANES), np.int64)
+            _sweep_lanes(
+                graph.order, graph.first, graph.before, graph.lag_ns, graph.from_start,
+                graph.release_ns, graph.duration_ns, delay, mark, scenarios.number, first, last,
+                factor, begin, times, latest,
+            )  # fmt: skip
+            own = order[begin : begin + LANES]
+            ends[own] = latest[:, : len(own)].T
+
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(some, [passes[worker::workers] for worker in range(workers)]))
+    return ends
+
+
+def _ranges(
+    scenarios: Scenarios, order: NDArray[np.intp]
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Which places of `order` change each group: `first[grouping, group]` to `last` (exclusive)."""
+    groupings = len(scenarios.number)
+    groups = int(max(scenarios.number.max(initial=-1), scenarios.group.max())) + 1
+    first = np.zeros((groupings, groups), np.int32)
+    last = np.zeros((groupings, groups), np.int32)
+    for place, scenario in enumerate(order.tolist()):
+        cell = scenarios.grouping[scenario], scenarios.group[scenario]
+        if last[cell] == 0:
+            first[cell] = place
+        last[cell] = place + 1
+    return first, last
+
+
+@compiled()
+def _sweep_lanes(  # type: ignore[no-untyped-def]
+    order, first, before, lag, from_start, release, duration, delay, mark, number, first_scenario,
+    last_scenario, factor, begin, times, latest,
+):  # fmt: skip
+    for task in order:
+        start, end = times[task, 0], times[task, 1]
+        for lane in range(LANES):
+            start[lane] = release[task]
+        for edge in range(first[task], first[task + 1]):
+            point = times[before[edge], 0 if from_start[edge] else 1]
+            for lane in range(LANES):
+                ready = point[lane] + lag[edge]
+                start[lane] = max(start[lane], ready)
+        for lane in range(LANES):
+            start[lane] += delay[task]
+            end[lane] = start[lane] + duration[task]
+        for grouping in range(len(number)):
+            group = number[grouping, task]
+            if group >= 0:
+                low = max(first_scenario[grouping, group] - begin, 0)
+                high = min(last_scenario[grouping, group] - begin, LANES)
+                for lane in range(low, high):
+                    scaled = np.rint(duration[task] * factor[begin + lane])
+                    end[lane] = start[lane] + np.int64(scaled)
+        if mark[task] >= 0:
+            last = latest[mark[task]]
+            for lane in range(LANES):
+                last[lane] = max(last[lane], end[lane])
