@@ -17,20 +17,22 @@ from lumos.errors import (
 )
 
 if TYPE_CHECKING:
-    from lumos.api import JobTraces, StepRun, load
+    from lumos.api import JobTraces, StepDiff, StepRun, diff, load
 
 __all__ = [
     "GateTripped",
     "JobTraces",
     "LumosError",
+    "StepDiff",
     "StepRun",
     "UnfinishableScheduleError",
     "UnusableInputError",
     "UsageError",
+    "diff",
     "load",
 ]
 
-_FROM_API = frozenset({"JobTraces", "StepRun", "load"})
+_FROM_API = frozenset({"JobTraces", "StepDiff", "StepRun", "diff", "load"})
 
 
 def __getattr__(name: str) -> Any:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lumos import predict
+from lumos.analysis.diff import Diff, side_of, side_of_rank
+from lumos.analysis.diff import diff as explain
 from lumos.analysis.prediction import StepPrediction
 from lumos.analysis.replay import StepReplay
 from lumos.errors import UsageError
@@ -178,6 +180,40 @@ class StepRun:
         if len(figures.ranks) > 8:
             lines.append(f"  and {len(figures.ranks) - 8} more ranks")
         return "\n".join(lines)
+
+
+@dataclass(frozen=True, repr=False)
+class StepDiff:
+    """Why one step takes longer than another."""
+
+    figures: Diff
+
+    def frame(self) -> polars.DataFrame:
+        """One row a part, largest change first; see report/frames/diff.py for the columns."""
+        from lumos.report.frames.diff import diff_frame
+
+        return diff_frame(self.figures)
+
+    def __repr__(self) -> str:
+        from lumos.report.text.diff import verdict
+
+        return verdict(self.figures)
+
+
+def diff(first: StepRun, second: StepRun, ranks: tuple[int, int] | None = None) -> StepDiff:
+    """Explain the change in makespan from one replayed step to another, part by part.
+
+    With `ranks` that rank of the first is compared with that rank of the second. Raises UsageError
+    where the two are of different ranks, or a rank was not traced.
+    """
+    sides = []
+    for place, run in enumerate((first.run, second.run)):
+        if ranks is None:
+            sides.append(side_of(run.step, run.job, run.measured))
+        else:
+            label = f"{run.step} rank {ranks[place]}"
+            sides.append(side_of_rank(label, run.job, run.graph, run.measured, ranks[place]))
+    return StepDiff(explain(*sides))
 
 
 def parse_rules(words: Collection[Rule | str]) -> tuple[Rule, ...]:

@@ -9,20 +9,20 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from lumos.analysis.prediction import Quantity, StepPrediction, host_ns, periods_ns
-from lumos.analysis.replay import StepReplay, compare
+from lumos.analysis.replay import StepReplay, compare, span_of
 from lumos.build import build
 from lumos.errors import UnusableInputError, UsageError
 from lumos.fit import fit
 from lumos.fit.back_pressure import observed_depth
-from lumos.graph.blocks import repeat
 from lumos.graph.execution import ExecutionGraph, Rule
 from lumos.graph.finding import Finding
-from lumos.graph.job import NONE, Job, Program, StartingState
+from lumos.graph.job import NONE, Job
 from lumos.graph.step import steps_of
 from lumos.graph.timeline import Timeline
 from lumos.graph.trace import Trace
 from lumos.settle import settle
 from lumos.simulate import simulate, to_timeline
+from lumos.whatif.back_to_back import back_to_back
 
 WARM_UP_COPIES = 6
 MEASURED_COPIES = 4
@@ -114,6 +114,18 @@ def block_of(recording: Recording, step: str) -> int:
     raise UsageError(f"no step is called {step!r}; the trace has {known}")
 
 
+def median_step(recording: Recording) -> str:
+    """The step of median measured span: the one to look at where only one is looked at.
+
+    Of an even number the shorter of the middle two.
+    """
+    spans = []
+    for block, name in enumerate(recording.steps):
+        low, high = span_of(*steps_of(recording.job, recording.measured, block, block + 1))
+        spans.append((high - low, block, name))
+    return sorted(spans)[(len(spans) - 1) // 2][2]
+
+
 def _replay(step: str, job: Job, measured: Timeline, drop: Collection[Rule]) -> Replay:
     settled = settle(job, drop)
     job, graph, measured = settled.job, settled.graph, settled.reorder(measured)
@@ -182,10 +194,7 @@ def _alone(recording: Recording, block: int) -> Job | None:
 def steady(job: Job) -> tuple[int | None, int]:
     """Period of the last device end and the host's time of a step run back to back [ns]."""
     copies = WARM_UP_COPIES + MEASURED_COPIES
-    programs = tuple(
-        replace(repeat(program, copies), start=_idle(program)) for program in job.programs
-    )
-    repeated = replace(job, programs=programs)
+    repeated = back_to_back(job, copies)
     settled = settle(repeated)
     simulated = simulate(settled.graph, delays=True)
     periods = periods_ns(settled.job, simulated)[-MEASURED_COPIES:]
@@ -193,12 +202,3 @@ def steady(job: Job) -> tuple[int | None, int]:
     known = [period for period in periods if period is not None]
     period = round(float(np.mean(known))) if len(known) == len(periods) else None
     return period, round(float(np.mean(hosts)))
-
-
-def _idle(program: Program) -> StartingState:
-    """A start with nothing under way: what earlier copies would have signalled is done."""
-    rows = program.rows
-    slots = np.unique(rows.awaits[(rows.awaits != NONE) & (rows.distance > 0)])
-    return StartingState(
-        np.zeros(len(program.processors), np.int64), dict.fromkeys(slots.tolist(), 0)
-    )

@@ -25,6 +25,7 @@ COMMANDS = (
     Verb(
         "inspect", "lumos.cli.inspect:inspect", "Say what is in the traces and grade the capture."
     ),
+    Verb("diff", "lumos.cli.diff:diff", "Explain the difference between two runs, steps or ranks."),
 )
 
 

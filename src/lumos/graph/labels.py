@@ -70,8 +70,11 @@ def _class(program: Program) -> Labels:
         number[computes] = np.array(family or [0], np.int32)[rows.name[computes]]
     device = rows.on_device
     kinds = np.array([1 + int(work.kind) for work in program.works] or [1], np.int32)
-    unknown = 1 + int(WorkKind.OTHER)
-    number[device] = np.where(rows.work[device] == NONE, unknown, kinds[rows.work[device]])
+    untold = np.full(len(TaskKind), 1 + int(WorkKind.OTHER), np.int32)
+    untold[[TaskKind.COPY, TaskKind.SET]] = 1 + int(WorkKind.COPY), 1 + int(WorkKind.SET)
+    number[device] = np.where(
+        rows.work[device] == NONE, untold[rows.kind[device]], kinds[rows.work[device]]
+    )
     communicates = rows.kind == TaskKind.COLLECTIVE
     collective = rows.collective[communicates]
     number[communicates] = np.where(
