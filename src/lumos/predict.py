@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from lumos.analysis.baseline import Baseline, Basis, baseline, measured_period_ns
 from lumos.analysis.prediction import Quantity, StepPrediction, host_ns, periods_ns
 from lumos.analysis.replay import StepReplay, compare, span_of
 from lumos.build import build
@@ -16,13 +17,13 @@ from lumos.fit import fit
 from lumos.fit.back_pressure import observed_depth
 from lumos.graph.execution import ExecutionGraph, Rule
 from lumos.graph.finding import Finding
-from lumos.graph.job import NONE, Job
+from lumos.graph.job import Job
 from lumos.graph.step import steps_of
 from lumos.graph.timeline import Timeline
 from lumos.graph.trace import Trace
 from lumos.settle import settle
 from lumos.simulate import simulate, to_timeline
-from lumos.whatif.back_to_back import back_to_back
+from lumos.whatif.back_to_back import back_to_back, without_late_delays
 
 WARM_UP_COPIES = 6
 MEASURED_COPIES = 4
@@ -50,7 +51,10 @@ class Recording:
 
 @dataclass(frozen=True)
 class Replay:
-    """One replayed step with everything that led to it: for figures, timelines and exports."""
+    """One replayed step with everything that led to it: for figures, timelines and exports.
+
+    `period_ns` is the median period of the recorded steps, None where fewer than two were recorded.
+    """
 
     step: str
     job: Job = field(repr=False)
@@ -58,6 +62,7 @@ class Replay:
     measured: Timeline = field(repr=False)
     replayed: Timeline = field(repr=False)
     figures: StepReplay
+    period_ns: int | None = None
 
 
 def record(traces: Sequence[Trace]) -> Recording:
@@ -90,9 +95,13 @@ def replay_steps(
     """Each step on its own, from its recorded starting state; all steps by default."""
     chosen = recording.steps if steps is None else tuple(steps)
     blocks = [block_of(recording, name) for name in chosen]
+    period = measured_period_ns(recording.job, recording.measured)
     with _naming_files(recording.traces):
         return [
-            _replay(name, *steps_of(recording.job, recording.measured, block, block + 1), drop)
+            replace(
+                _replay(name, *steps_of(recording.job, recording.measured, block, block + 1), drop),
+                period_ns=period,
+            )
             for name, block in zip(chosen, blocks, strict=True)
         ]
 
@@ -135,6 +144,13 @@ def _replay(step: str, job: Job, measured: Timeline, drop: Collection[Rule]) -> 
     return Replay(step, job, graph, measured, replayed, figures)
 
 
+def baseline_of(replay: Replay, basis: Basis = Basis.BACK_TO_BACK) -> Baseline:
+    """What the changes of a replayed step are run on: the step back to back, or once as recorded."""
+    return baseline(
+        replay.figures, replay.job, replay.graph, replay.measured, replay.period_ns, basis
+    )
+
+
 def predict_steps(recording: Recording, from_step: str) -> list[StepPrediction]:
     """All other steps from `from_step` alone, run back to back with the host running ahead."""
     source = block_of(recording, from_step)
@@ -170,32 +186,18 @@ def assumptions(recording: Recording) -> tuple[Finding, ...]:
 def _alone(recording: Recording, block: int) -> Job | None:
     """The Job built and fitted from one step alone; None for a step in which no host did anything.
 
-    Device tasks that ran after the host had left the step shared the GPU with tasks of the next
-    one, which this recording does not hold: their delays are not taken over, the next copy's
-    tasks are simulated instead.
+    Delays of device tasks that ran beside the next step are not taken over: the next copy's tasks
+    are simulated instead.
     """
     job, measured = build(recording.traces, block)
     if not any(len(run) for run in measured.ranks):
         return None
-    job = fit(job, measured)
-    end_ns = max(
-        int(run.end_ns[job.programs[role].rows.launch == NONE].max())
-        for role, run in zip(job.placement.role, measured.ranks, strict=True)
-        if len(run)
-    )
-    programs = list(job.programs)
-    for role, recorded in zip(job.placement.role, measured.ranks, strict=True):
-        rows = programs[role].rows
-        delay = np.where(recorded.start_ns > end_ns, 0, rows.delay_ns)
-        programs[role] = replace(programs[role], rows=rows.with_columns(delay_ns=delay))
-    return replace(job, programs=tuple(programs))
+    return without_late_delays(fit(job, measured), measured)
 
 
 def steady(job: Job) -> tuple[int | None, int]:
     """Period of the last device end and the host's time of a step run back to back [ns]."""
-    copies = WARM_UP_COPIES + MEASURED_COPIES
-    repeated = back_to_back(job, copies)
-    settled = settle(repeated)
+    settled = settle(back_to_back(job, WARM_UP_COPIES + MEASURED_COPIES))
     simulated = simulate(settled.graph, delays=True)
     periods = periods_ns(settled.job, simulated)[-MEASURED_COPIES:]
     hosts = host_ns(settled.job, simulated)[-MEASURED_COPIES:]

@@ -8,6 +8,7 @@ import numpy as np
 
 from lumos.graph.blocks import repeat
 from lumos.graph.job import NONE, Job, Program, StartingState
+from lumos.graph.timeline import Timeline
 
 
 def back_to_back(job: Job, copies: int) -> Job:
@@ -27,3 +28,21 @@ def _idle(program: Program) -> StartingState:
     return StartingState(
         np.zeros(len(program.processors), np.int64), dict.fromkeys(slots.tolist(), 0)
     )
+
+
+def without_late_delays(job: Job, measured: Timeline) -> Job:
+    """The job without the unexplained delays of device tasks that ran after the host had left.
+
+    They shared the GPU with tasks of the next step; where that is simulated too, they would count
+    twice.
+    """
+    end_ns = max(
+        int(run.end_ns[job.programs[role].rows.launch == NONE].max(initial=0))
+        for role, run in zip(job.placement.role, measured.ranks, strict=True)
+    )
+    programs = list(job.programs)
+    for role, recorded in zip(job.placement.role, measured.ranks, strict=True):
+        rows = programs[role].rows
+        delay = np.where(recorded.start_ns > end_ns, 0, rows.delay_ns)
+        programs[role] = replace(programs[role], rows=rows.with_columns(delay_ns=delay))
+    return replace(job, programs=tuple(programs))

@@ -1,0 +1,158 @@
+"""What the what-ifs of a step are run against: the step back to back, or once as recorded.
+
+Back to back, how long a step takes is its period: from the last end of one copy to that of the next.
+
+    host   | step 1 | step 2 | step 3 |          a device that lags behind does not hold the host
+    device     | step 1 ...| step 2 ...| step 3 ...|
+                           |<- period ->|
+
+Once, from the recorded start, it is the span up to the last end. Then a host that had run ahead when
+the step began keeps that lead, whatever is changed: of a step that the host limits, the device's
+last stretch looks as if it could be saved.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lumos.analysis.replay import StepReplay, event_rows, percent, span_of
+from lumos.graph.execution import ExecutionGraph
+from lumos.graph.job import NONE, Job
+from lumos.graph.timeline import Timeline
+from lumos.settle import settle
+from lumos.simulate import run, to_timeline
+from lumos.whatif.back_to_back import back_to_back, without_late_delays
+
+WARM_UP_COPIES = 2
+MEASURED_COPIES = 2
+"""Copies before the period is read, and those over which it is averaged: on all traces at hand the
+period of the third copy is that of the tenth to 0.01 %."""
+
+
+class Basis(Enum):
+    """How the step is run."""
+
+    BACK_TO_BACK = "back_to_back"
+    ONCE = "once"
+
+
+@dataclass(frozen=True)
+class Unchanged:
+    """A step as it is, in the run that changes are held against; times in ns.
+
+    `length_ns` is its period back to back, or its span from the recorded start; `measured_ns` the
+    same as recorded (the median period of the recorded steps, or the step's span), None where that
+    is unknown. `replay_error_pct` is the error of the step replayed by rules alone.
+    """
+
+    step: str
+    basis: Basis
+    length_ns: int
+    measured_ns: int | None
+    replay_error_pct: float | None
+
+    @property
+    def error_pct(self) -> float | None:
+        """(length - measured) / measured [%]; None where it was not measured."""
+        return None if self.measured_ns is None else percent(self.length_ns, self.measured_ns)
+
+    @property
+    def error_ns(self) -> int | None:
+        """How far the run is off: gains smaller than that are within its error."""
+        return None if self.measured_ns is None else abs(self.length_ns - self.measured_ns)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A job and its graph, and where to read how long the step takes.
+
+    `mark[task]` numbers the copy of the step whose end a task counts to, NONE for tasks that count to
+    none; `start_ns` is the begin of the first copy.
+    """
+
+    unchanged: Unchanged
+    job: Job = field(repr=False)
+    graph: ExecutionGraph = field(repr=False)
+    mark: NDArray[np.int32] = field(repr=False)
+    copies: int
+    start_ns: int
+
+    def length_ns(self, ends_ns: NDArray[np.int64]) -> int:
+        """How long the step takes in a run where the copies end at `ends_ns` (copies,) [ns]."""
+        return _length_ns(self.unchanged.basis, self.start_ns, ends_ns)
+
+    def length_in(self, graph: ExecutionGraph) -> int:
+        """How long the step takes in a run of a graph of the same tasks, delays included [ns]."""
+        end_ns = run(graph, delays=True).end_ns
+        return self.length_ns(_ends_ns(self.mark, self.copies, end_ns))
+
+
+def baseline(
+    figures: StepReplay,
+    job: Job,
+    graph: ExecutionGraph,
+    measured: Timeline,
+    period_ns: int | None,
+    basis: Basis = Basis.BACK_TO_BACK,
+) -> Baseline:
+    """What to run the changes of a replayed step on: `job` and `graph` are those that were replayed.
+
+    Recorded delays that no rule explains are kept. Back to back those of device tasks that ran
+    beside the next recorded step are left out: the next copy takes its place. `period_ns` is the
+    measured period, where it is known.
+    """
+    steps, copies, start = len(job.programs[0].blocks), 1, 0
+    if basis is Basis.BACK_TO_BACK:
+        copies = WARM_UP_COPIES + MEASURED_COPIES
+        settled = settle(back_to_back(without_late_delays(job, measured), copies))
+        job, graph = settled.job, settled.graph
+    times = run(graph, delays=True)
+    if basis is Basis.ONCE:
+        period_ns = figures.measured_ns
+        start = span_of(job, to_timeline(graph, times))[0]
+    mark = _marks(job, graph, steps)
+    length = _length_ns(basis, start, _ends_ns(mark, copies, times.end_ns))
+    unchanged = Unchanged(figures.step, basis, length, period_ns, figures.error_pct)
+    return Baseline(unchanged, job, graph, mark, copies, start)
+
+
+def measured_period_ns(job: Job, measured: Timeline) -> int | None:
+    """Median period of the recorded steps [ns]; None where fewer than two were recorded."""
+    ends: list[int] = []
+    for block in range(len(job.programs[0].blocks)):
+        last = [
+            int(run.end_ns[chosen].max())
+            for role, run in zip(job.placement.role, measured.ranks, strict=True)
+            if (chosen := event_rows(p := job.programs[role]) & (p.rows.block == block)).any()
+        ]
+        ends += [max(last)] if last else []
+    periods = sorted(after - before for before, after in itertools.pairwise(ends))
+    return periods[(len(periods) - 1) // 2] if periods else None
+
+
+def _marks(job: Job, graph: ExecutionGraph, steps: int) -> NDArray[np.int32]:
+    """The copy of each row that is a task of the program, where a copy has so many steps."""
+    mark = np.full(len(graph), NONE, np.int32)
+    for place, role in enumerate(job.placement.role):
+        program = job.programs[role]
+        own = slice(int(graph.row_offset[place]), int(graph.row_offset[place + 1]))
+        mark[own] = np.where(event_rows(program), program.rows.block // steps, NONE)
+    return mark
+
+
+def _ends_ns(mark: NDArray[np.int32], copies: int, end_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+    watched = np.flatnonzero(mark != NONE)
+    ends = np.zeros(copies, np.int64)
+    np.maximum.at(ends, mark[watched], end_ns[watched])
+    return ends
+
+
+def _length_ns(basis: Basis, start_ns: int, ends_ns: NDArray[np.int64]) -> int:
+    if basis is Basis.ONCE:
+        return int(ends_ns[-1]) - start_ns
+    return round(int(ends_ns[-1] - ends_ns[WARM_UP_COPIES - 1]) / MEASURED_COPIES)
