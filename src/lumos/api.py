@@ -10,6 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lumos import predict
+from lumos.analysis.baseline import Basis
+from lumos.analysis.bounds import StepBounds, bounds
+from lumos.analysis.cost import (
+    MOST_PARTS,
+    StepCosts,
+    costs,
+    default_groupings,
+    parse_groupings,
+)
 from lumos.analysis.diff import Diff, side_of, side_of_rank
 from lumos.analysis.diff import diff as explain
 from lumos.analysis.prediction import StepPrediction
@@ -96,6 +105,16 @@ class JobTraces:
         """Period and host time of all other steps, from this one alone."""
         return predict.predict_steps(self.recording, from_step)
 
+    def cost(
+        self, step: str | None = None, by: Sequence[str] = (), *, once: bool = False
+    ) -> StepCost:
+        """What a step gains from faster parts, that of median span by default; see StepRun.cost."""
+        return self.replay(step or predict.median_step(self.recording)).cost(by, once=once)
+
+    def bounds(self, step: str | None = None, *, once: bool = False) -> StepLadder:
+        """The bounds ladder of a step, that of median span by default; see StepRun.bounds."""
+        return self.replay(step or predict.median_step(self.recording)).bounds(once=once)
+
     def frame(self, step: str = WHOLE) -> polars.DataFrame:
         """The rows of a step, measured and replayed; see StepRun.frame."""
         return self.replay(step).frame()
@@ -154,6 +173,23 @@ class StepRun:
         import polars
 
         return polars.concat(list(_frames(self.run)))
+
+    def cost(
+        self, by: Sequence[str] = (), most: int = MOST_PARTS, *, once: bool = False
+    ) -> StepCost:
+        """What the step gains if a part were 10 % faster, twice as fast, free; one batch of runs.
+
+        `by` are groupings: class, operator, kernel, layer, phase, stream, rank, host; those of
+        `lumos cost` by default. The step runs back to back as in training, or `once` from its
+        recorded start. Of each grouping the `most` parts of largest own time are tried.
+        """
+        base = predict.baseline_of(self.run, Basis.ONCE if once else Basis.BACK_TO_BACK)
+        return StepCost(costs(base, parse_groupings(by) or default_groupings(base.job), most))
+
+    def bounds(self, *, once: bool = False) -> StepLadder:
+        """How fast the step could be with one limit after another gone."""
+        base = predict.baseline_of(self.run, Basis.ONCE if once else Basis.BACK_TO_BACK)
+        return StepLadder(bounds(base))
 
     def export(self, path: str | Path) -> Path:
         """Write it, measured beside replayed, to a .json.gz or .json file for ui.perfetto.dev."""
@@ -214,6 +250,45 @@ def diff(first: StepRun, second: StepRun, ranks: tuple[int, int] | None = None) 
             label = f"{run.step} rank {ranks[place]}"
             sides.append(side_of_rank(label, run.job, run.graph, run.measured, ranks[place]))
     return StepDiff(explain(*sides))
+
+
+@dataclass(frozen=True, repr=False)
+class StepCost:
+    """What a step gains from each of its parts made faster."""
+
+    figures: StepCosts
+
+    def frame(self) -> polars.DataFrame:
+        """One row a part, largest gain first; see report/frames/cost.py for the columns."""
+        from lumos.report.frames.cost import cost_frame
+
+        return cost_frame(self.figures)
+
+    def __repr__(self) -> str:
+        from lumos.report.text.cost import basis_words, verdict
+
+        return f"{verdict(self.figures)} {basis_words(self.figures.unchanged)}"
+
+
+@dataclass(frozen=True, repr=False)
+class StepLadder:
+    """How fast a step could be with one limit after another gone."""
+
+    figures: StepBounds
+
+    def frame(self) -> polars.DataFrame:
+        """One row a rung, in their order; see report/frames/cost.py for the columns."""
+        from lumos.report.frames.cost import bounds_frame
+
+        return bounds_frame(self.figures)
+
+    def __repr__(self) -> str:
+        unchanged = self.figures.unchanged
+        lines = [f"{plain(unchanged.step)}: {ms(unchanged.length_ns):.3f} ms as it is"]
+        for one in self.figures.bounds:
+            alone = f"{ms(one.alone_ns):.3f} ms" if one.alone_ns is not None else one.reason
+            lines.append(f"  {one.rung.value}: {alone}; so far {ms(one.together_ns):.3f} ms")
+        return "\n".join(lines)
 
 
 def parse_rules(words: Collection[Rule | str]) -> tuple[Rule, ...]:

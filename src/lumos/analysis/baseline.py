@@ -66,6 +66,10 @@ class Unchanged:
         """How far the run is off: gains smaller than that are within its error."""
         return None if self.measured_ns is None else abs(self.length_ns - self.measured_ns)
 
+    def share_pct(self, time_ns: int) -> float:
+        """`time_ns` as a share of the step [%]; 0 of a step of no length."""
+        return 100.0 * time_ns / self.length_ns if self.length_ns else 0.0
+
 
 @dataclass(frozen=True)
 class Baseline:

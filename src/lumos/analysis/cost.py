@@ -11,7 +11,7 @@ what, and who then waits for whom, decides.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumos.analysis.baseline import Baseline, Unchanged
+from lumos.errors import UsageError
 from lumos.graph.job import NONE, Job, Program, TaskKind
 from lumos.graph.labels import By, Labels, labels
 from lumos.simulate.batch import Scenarios, ends_of_each
@@ -95,6 +96,17 @@ def default_groupings(job: Job) -> tuple[Grouping, ...]:
     """Classes, operators and layers; of several ranks each rank and its host too."""
     several = (Grouping.RANK, Grouping.HOST) if len(job.placement.ranks) > 1 else ()
     return (Grouping.CLASS, Grouping.OPERATOR, Grouping.LAYER, *several)
+
+
+def parse_groupings(words: Iterable[str]) -> tuple[Grouping, ...]:
+    """Groupings by their names, each once; UsageError for any other."""
+    known = {grouping.value: grouping for grouping in Grouping}
+    found: dict[Grouping, None] = {}
+    for word in words:
+        if word not in known:
+            raise UsageError(f"a step has no parts by {word!r}; they are by {', '.join(known)}")
+        found[known[word]] = None
+    return tuple(found)
 
 
 def costs(base: Baseline, by: Sequence[Grouping], most: int = MOST_PARTS) -> StepCosts:

@@ -25,6 +25,9 @@ COMMANDS = (
     Verb(
         "inspect", "lumos.cli.inspect:inspect", "Say what is in the traces and grade the capture."
     ),
+    Verb(
+        "cost", "lumos.cli.cost:cost", "Say what a step gains from each of its parts made faster."
+    ),
     Verb("diff", "lumos.cli.diff:diff", "Explain the difference between two runs, steps or ranks."),
 )
 
