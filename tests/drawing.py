@@ -246,11 +246,12 @@ class Thread:
         *,
         call: int = 1,
         peer: int = NONE,
+        synchronous: bool = False,
     ) -> int:
         """A launching call and its communication task."""
         at = self.rank.add(TaskKind.LAUNCH, LAUNCH_CALL, self.number, call)
         number = list(self.rank.drawing.groups).index(group)
-        self.rank.collectives.append(Collective(kind, number, peer=peer))
+        self.rank.collectives.append(Collective(kind, number, peer=peer, synchronous=synchronous))
         entry = len(self.rank.collectives) - 1
         self.rank.add(TaskKind.COLLECTIVE, name, stream, duration, launch=at, collective=entry)
         return at

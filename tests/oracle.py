@@ -334,7 +334,13 @@ class Oracle:
                 elif one.kind == CollectiveKind.RECEIVE:
                     received[block, one.group, peer, r].append((r, row))
         for key, rows in received.items():
-            self.sender.update(zip(rows, sent[key], strict=False))
+            for (r, row), (other, send) in zip(rows, sent[key], strict=False):
+                program = self.ranks[other].program
+                if program.collectives[program.rows.collective[send]].synchronous:
+                    both = [(r, row), (other, send)]
+                    self.members.update(dict.fromkeys(both, both))
+                else:
+                    self.sender[r, row] = other, send
 
     def _others_ready(self, r: int, item: int) -> int | None:
         times = [self.ranks[r].begin[item]]

@@ -150,7 +150,7 @@ def test_a_stream_wait_for_a_collective_waits_for_its_end() -> None:
     assert run["k", 0][0] == run["c", 1][1] == 152
 
 
-def message(send_at: int, receive_at: int) -> Drawing:
+def message(send_at: int, receive_at: int, *, synchronous: bool = False) -> Drawing:
     """Rank 0 sends to rank 1.
 
     rank 0 |  a  | send 10 |
@@ -164,7 +164,9 @@ def message(send_at: int, receive_at: int) -> Drawing:
         rank = drawn.rank()
         main = rank.thread()
         main.work("a", delay)
-        main.collective(rank.stream(1), "m", length, "pair", kind, peer=1 - number)
+        main.collective(
+            rank.stream(1), "m", length, "pair", kind, peer=1 - number, synchronous=synchronous
+        )
     return drawn
 
 
@@ -179,6 +181,22 @@ def test_a_send_is_buffered_and_waits_for_nobody() -> None:
     run = message(0, 100).run()
     assert run["m", 0] == (0, 10)
     assert run["m", 1] == (100, 120)
+
+
+def test_a_synchronous_send_waits_until_its_receiver_is_there() -> None:
+    """rank 0 |.........|= send 10 =|
+    rank 1 |  a 100  |= receive 20 ==|
+    """
+    run = message(0, 100, synchronous=True).run()
+    assert run["m", 0] == (0, 110)
+    assert run.wait("m", 0) == 100
+    assert run["m", 1] == (100, 120)
+
+
+def test_a_synchronous_message_needs_its_sender_as_any_other() -> None:
+    run = message(100, 0, synchronous=True).run()
+    assert run["m", 0] == (100, 110)
+    assert run["m", 1] == (0, 120)
 
 
 def test_messages_meet_in_the_order_of_their_pair() -> None:

@@ -91,6 +91,7 @@ def _write(draw: st.DrawFn, kind: str, ranks: list[_Written], *, waves: bool) ->
         return
     if kind == "message":
         source, target = draw(st.permutations(range(len(ranks))))[:2] if len(ranks) > 1 else (0, 0)
+        synchronous = draw(st.booleans())
         for mine, peer, which in (
             (source, target, CollectiveKind.SEND),
             (target, source, CollectiveKind.RECEIVE),
@@ -98,8 +99,9 @@ def _write(draw: st.DrawFn, kind: str, ranks: list[_Written], *, waves: bool) ->
             thread, stream = _place(draw, ranks[mine])
             known = peer if len(ranks) > 1 else NONE
             thread.collective(
-                stream, which.name, draw(small), "all", which, call=draw(small), peer=known
-            )
+                stream, which.name, draw(small), "all", which, call=draw(small), peer=known,
+                synchronous=synchronous,
+            )  # fmt: skip
         return
     _write_own(draw, kind, draw(st.sampled_from(ranks)), waves=waves)
 

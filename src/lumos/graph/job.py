@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from enum import IntEnum
+from enum import Enum, IntEnum
 from typing import Any
 
 import numpy as np
@@ -135,7 +135,8 @@ class Collective:
     """One communication task: its kind, its group and what it moves.
 
     `group` is an index into Placement.groups, NONE where the trace does not tell; `in_bytes` and
-    `out_bytes` are None where unknown. Its sequence number is derived when the Job is lowered.
+    `out_bytes` are None where unknown. A `synchronous` send waits for its receiver, as large
+    messages do. Its sequence number is derived when the Job is lowered.
     """
 
     kind: CollectiveKind
@@ -144,6 +145,7 @@ class Collective:
     out_bytes: int | None = None
     dtype: str = ""
     peer: int = NONE
+    synchronous: bool = False
 
 
 @dataclass(frozen=True)
@@ -225,6 +227,13 @@ class Lags:
     )
 
 
+class Grain(Enum):
+    """What a device row is."""
+
+    KERNEL = "kernel"
+    OPERATION = "operation"  # what a stage does with a micro-batch, a whole communication
+
+
 @dataclass(frozen=True)
 class Job:
     """Role programs and their placement; immutable, changed only by making a new one."""
@@ -233,6 +242,7 @@ class Job:
     placement: Placement
     lags: Lags = Lags()
     findings: tuple[Finding, ...] = ()
+    grain: Grain = Grain.KERNEL
 
     def self_check(self) -> None:
         """Check every program and that each rank has a role."""

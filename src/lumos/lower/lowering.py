@@ -18,7 +18,13 @@ from lumos.lower.hand_off import hand_off
 from lumos.lower.launch import launch
 from lumos.lower.order import as_written, order_by_turns, topological_order
 from lumos.lower.program_order import program_order
-from lumos.lower.rendezvous import meetings, message_edges, messages, rendezvous
+from lumos.lower.rendezvous import (
+    is_synchronous,
+    meetings,
+    message_edges,
+    messages,
+    rendezvous,
+)
 from lumos.lower.stream_order import stream_order
 from lumos.lower.synchronize import synchronize
 
@@ -41,6 +47,8 @@ def lower(job: Job, drop: Collection[Rule] = ()) -> ExecutionGraph:
     programs = [job.programs[role] for role in job.placement.role]
     met = [] if Rule.RENDEZVOUS in drop else meetings(programs)
     sent = [] if Rule.RENDEZVOUS in drop else messages(programs, job.placement.ranks)
+    met += [list(pair) for pair in sent if is_synchronous(programs, pair)]
+    sent = [pair for pair in sent if not is_synchronous(programs, pair)]
     contexts = _contexts(job, programs, met, sent)
     found = [
         (rule, derive(context))

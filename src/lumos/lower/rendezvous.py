@@ -3,7 +3,8 @@
     rank 0 |.....wait.....|== transfer ==|
     rank 1                |== transfer ==|
 
-Each member opens with a marker (it is there) and moves its data when all have opened.
+Each member opens with a marker (it is there) and moves its data when all have opened. So do the
+two ends of a message whose send is synchronous.
 """
 
 from __future__ import annotations
@@ -66,10 +67,18 @@ def messages(
     ]
 
 
+def is_synchronous(
+    programs: Sequence[Program], message: tuple[tuple[int, int], tuple[int, int]]
+) -> bool:
+    """Whether a message's sender waits for its receiver: then the two meet."""
+    (place, row), _ = message
+    return programs[place].collectives[programs[place].rows.collective[row]].synchronous
+
+
 def message_edges(
     pairs: Sequence[tuple[tuple[int, int], tuple[int, int]]], offset: Sequence[int]
 ) -> Edges:
-    """A receive's transfer starts when the message was sent; a send waits for nobody.
+    """A receive's transfer starts when the message was sent; a buffered send waits for nobody.
 
     A small message is buffered (NCCL and gloo alike), so that its sender goes on at once.
     """
