@@ -1,0 +1,133 @@
+"""Session: one process's recording under way, from step to step; its failures are its caller's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lumos.capture import description, sidecar, surroundings
+from lumos.capture.laps import Laps
+from lumos.capture.plan import Part, Plan
+from lumos.capture.step_profiler import PATIENCE_S, StepProfiler
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the user asked for."""
+
+    folder: Path
+    plan: Plan
+    record_shapes: bool
+    with_stack: bool
+    model: Any
+    batch: Any
+    layout: Any
+    steps_end_with: str
+
+
+class Session:
+    """Times and profiles the steps of the plan, and writes what came of it.
+
+    The job is looked at behind the first step: by then it is connected, and knows its ranks.
+    """
+
+    def __init__(self, torch: Any, wishes: Wishes) -> None:
+        self._torch, self._wishes = torch, wishes
+        self._profiler = StepProfiler(
+            torch, record_shapes=wishes.record_shapes, with_stack=wishes.with_stack
+        )
+        self._laps = {part: Laps(torch) for part in (Part.TIMED, Part.PROFILED)}
+        self._memory: dict[str, int | None] | None = None
+        self._job: sidecar.Document | None = None
+        self.rank, self.steps, self.complete = 0, 0, False
+        self._begin(wishes.plan.part(0))
+
+    def advance(self) -> None:
+        """A step has ended, and the next one begins."""
+        plan = self._wishes.plan
+        ended, coming = plan.part(self.steps), plan.part(self.steps + 1)
+        if ended in self._laps:
+            self._laps[ended].end()
+        self.steps += 1
+        if ended is Part.TIMED is not coming:
+            self._memory = surroundings.peak_memory(self._torch)  # before the profiler takes any
+        if self.steps == 1:
+            self._announce()
+        self.complete = coming is Part.AFTER
+        if not self.complete and (
+            coming is not Part.TIMED or coming is not ended or self.steps == 1
+        ):
+            self._begin(coming, anew=coming is not ended or self.steps == 1)
+
+    def _begin(self, part: Part, *, anew: bool = True) -> None:
+        """The coming step is of `part`; `anew`: its time counts from behind what we do here."""
+        if part in (Part.WARM_UP, Part.PROFILED):
+            self._profiler.begin(part, self.steps)
+        if anew and part in self._laps:
+            self._laps[part].begin()
+
+    def _announce(self) -> None:
+        reason = "the process ended before the recording did"
+        sidecar.announce(self._wishes.folder, self._described(), self._rank("failed", reason, None))
+
+    def finish(self, cut_short: str | None) -> sidecar.Document:
+        """Write what there is, all of it or what came before it was `cut_short`; tell what it is."""
+        reason, file = cut_short, None
+        if self._profiler.running:
+            if cut_short is None or self._profiler.gpu_comes_to_rest():
+                self._profiler.stop()
+                file = self._write_trace(partial=cut_short is not None)
+            else:
+                reason = f"{cut_short}; the GPU was not done in {PATIENCE_S:.0f} s: no trace"
+        return self._enter(reason, file)
+
+    def _write_trace(self, *, partial: bool) -> str | None:
+        if not self._profiler.recorded:
+            return None
+        name = sidecar.trace_name(self.rank, partial=partial)
+        self._profiler.write(self._wishes.folder / name)
+        return name
+
+    def give_up(self, reason: str) -> None:
+        """Something failed: let go of the profiler, and keep the times that were taken."""
+        try:
+            if self._profiler.running and self._profiler.gpu_comes_to_rest():
+                self._profiler.stop()
+        finally:
+            self._enter(reason, None)
+
+    def _enter(self, reason: str | None, file: str | None) -> sidecar.Document:
+        something = file or any(laps.host_ms() for laps in self._laps.values())
+        status = "complete" if reason is None else "partial" if something else "failed"
+        job, rank = self._described(), self._rank(status, reason, file)
+        sidecar.enter(self._wishes.folder, job, rank)
+        return rank
+
+    def _described(self) -> sidecar.Document:
+        """What holds for the whole job, as it was behind the first step."""
+        if self._job is None:
+            self.rank, world_size = surroundings.rank_and_world_size(self._torch)
+            wishes = self._wishes
+            self._job = description.of_job(
+                self._torch,
+                world_size,
+                wishes.plan,
+                wishes.steps_end_with,
+                model=wishes.model,
+                batch=wishes.batch,
+                layout=wishes.layout,
+            )
+        return self._job
+
+    def _rank(self, status: str, reason: str | None, file: str | None) -> sidecar.Document:
+        memory = self._memory or surroundings.peak_memory(self._torch)
+        unprofiled, profiled = self._laps[Part.TIMED], self._laps[Part.PROFILED]
+        return {
+            "rank": self.rank,
+            "file": file,
+            "status": status,
+            "reason": reason,
+            **description.of_times(unprofiled, profiled),
+            **memory,
+        }

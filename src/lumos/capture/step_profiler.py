@@ -1,0 +1,117 @@
+"""The profiler of a few steps: torch.profiler with what a performance model needs switched on."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+from lumos.capture.plan import Part
+from lumos.capture.pytorch import uses_gpu
+from lumos.errors import UsageError
+
+PATIENCE_S = 10.0
+"""How long a GPU gets to finish before what it was doing is given up."""
+_GZIP_LEVEL = 4
+"""A third of the time of gzip's default 9, files 10 % larger: the job waits while this runs."""
+
+
+class StepProfiler:
+    """Profiles the steps it is told of; each is a `ProfilerStep#N` in the trace."""
+
+    def __init__(self, torch: Any, *, record_shapes: bool, with_stack: bool) -> None:
+        self._torch = torch
+        self._settings = {"record_shapes": record_shapes, "with_stack": with_stack}
+        self._profile: Any = None
+        self._action: Any = None
+        self._stopped: Any = None
+        self.recorded = False
+
+    @property
+    def running(self) -> bool:
+        """Whether there is something to stop."""
+        return self._profile is not None
+
+    def begin(self, part: Part, step: int) -> None:
+        """Step number `step` begins, a warm-up step or a profiled one."""
+        actions = self._torch.profiler.ProfilerAction
+        self._action = actions.WARMUP if part is Part.WARM_UP else actions.RECORD
+        if self._profile is None:
+            self._profile = self._make()
+            self._profile.step_num = step
+            self._profile.start()
+        else:
+            self._profile.step()
+        self.recorded = part is Part.PROFILED
+
+    def _make(self) -> Any:
+        activities = [self._torch.profiler.ProfilerActivity.CPU]
+        if uses_gpu(self._torch):
+            activities.append(self._torch.profiler.ProfilerActivity.CUDA)
+        return self._torch.profiler.profile(
+            activities=activities,
+            schedule=lambda _: self._action,
+            experimental_config=_experimental_config(),
+            **self._settings,
+        )
+
+    def stop(self) -> None:
+        """End the recording. Called twice, or before anything began, it does nothing."""
+        profile, self._profile = self._profile, None
+        if profile is None:
+            return
+        profile.stop()
+        self._stopped = profile
+
+    def gpu_comes_to_rest(self) -> bool:
+        """Whether the GPU gets done with what it was given.
+
+        Stopping the profiler waits for the GPU, and behind a collective that other ranks have
+        left that would be for ever: so a thread tries first.
+        """
+        if not uses_gpu(self._torch):
+            return True
+        waiting = threading.Thread(target=self._torch.cuda.synchronize, daemon=True)
+        waiting.start()
+        waiting.join(PATIENCE_S)
+        return not waiting.is_alive()
+
+    def write(self, path: Path) -> None:
+        """Write what was recorded to `path`, whole or not at all."""
+        plain = path.with_name(f".{path.name}.{os.getpid()}.json")
+        packed = plain.with_suffix(".gz")
+        try:
+            self._stopped.export_chrome_trace(str(plain))
+            _check_whole(plain)
+            with plain.open("rb") as text, gzip.open(packed, "wb", _GZIP_LEVEL) as file:
+                shutil.copyfileobj(text, file, 2**20)
+            packed.replace(path)
+        finally:
+            plain.unlink(missing_ok=True)
+            packed.unlink(missing_ok=True)
+
+
+def _experimental_config() -> Any:
+    """Events of synchronisation, and no second copy of everything in Python, where known."""
+    from torch._C._profiler import _ExperimentalConfig
+
+    settings: dict[str, bool] = {"enable_cuda_sync_events": True, "trace_only": True}
+    while settings:
+        try:
+            return _ExperimentalConfig(**settings)
+        except TypeError:  # this version lacks the newest of them
+            settings.popitem()
+    return None
+
+
+def _check_whole(path: Path) -> None:
+    """Torch says nothing when the disk is full: a whole trace ends with a brace."""
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - 64, 0))
+        if not file.read().rstrip().endswith(b"}"):
+            raise UsageError(
+                f"{path.parent}: the trace was cut off while torch wrote it; is the disk full?"
+            )
