@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lumos.build.threads import Segments
+from lumos.compiled import compiled
 from lumos.graph.job import NONE
 from lumos.units import NS_PER_US
 
@@ -42,92 +43,97 @@ def find_hand_offs(segments: Segments) -> list[HandOff]:
     The two must take turns: the signaller works through most of the waiter's pause, or the
     waiter through most of the signaller's pause that follows.
     """
-    threads = _Threads(segments)
-    if threads.count < 2:
+    count = int(segments.thread.max(initial=-1)) + 1
+    if count < 2:
         return []
-    found = []
-    pause = (segments.event == NONE) & (segments.end_ns - segments.start_ns >= MINIMUM_GAP_NS)
-    for waiter in np.flatnonzero(pause):
-        if not threads.works_behind(int(waiter)):
+    pauses = np.flatnonzero(segments.event == NONE)
+    begun = pauses[np.argsort(segments.start_ns[pauses], kind="stable")]
+    found = _find(
+        segments.event != NONE, segments.thread, segments.start_ns, segments.end_ns,
+        np.searchsorted(segments.thread, np.arange(count + 1)), pauses,
+        segments.start_ns[begun], segments.thread[begun],
+    )  # fmt: skip
+    return [HandOff(*row) for row in found.tolist()]
+
+
+@compiled()
+def _find(works, thread, start, end, bounds, pauses, begun_ns, begun_thread):  # type: ignore[no-untyped-def]
+    """(waiter, signaller, time) of each hand-off; `begun_*` are the pauses in order of time."""
+    found = np.empty((len(pauses), 3), np.int64)
+    tried = np.full(len(bounds), -1, np.int64)
+    n = 0
+    for waiter in pauses:
+        begin, stop = start[waiter], end[waiter]
+        if stop - begin < MINIMUM_GAP_NS:
             continue
-        signals = [
-            signal
-            for other in threads.that_paused_before_the_end_of(int(waiter))
-            if (signal := threads.signal(int(waiter), other)) is not None
-        ]
-        if signals:
-            time_ns, work = max(signals)
-            found.append(HandOff(int(waiter), work, time_ns))
-    return found
+        if (
+            _busy(works, start, end, bounds, thread[waiter], stop, stop + NEARBY_NS)
+            < WORTH_AWAITING_NS
+        ):
+            continue
+        best_ns, best = np.int64(-1), np.int64(-1)
+        # threads that paused a reaction time before the end
+        earliest = max(float(begin), stop - _reaction_ns(begin, stop))
+        low = np.searchsorted(begun_ns, earliest)
+        high = np.searchsorted(begun_ns, stop, side="right")
+        for place in range(low, high):
+            other = begun_thread[place]
+            if other == thread[waiter] or tried[other] == waiter:
+                continue
+            tried[other] = waiter
+            pause = _pause_at(works, start, end, bounds, other, stop)
+            if pause <= bounds[other]:
+                continue
+            if _signals(works, thread, start, end, bounds, waiter, other, pause):
+                work = pause - 1
+                if start[pause] > best_ns or (start[pause] == best_ns and work > best):
+                    best_ns, best = start[pause], work
+        if best >= 0:
+            found[n, 0], found[n, 1], found[n, 2] = waiter, best, best_ns
+            n += 1
+    return found[:n]
 
 
-def _reaction_ns(begin: int, end: int) -> float:
+@compiled()
+def _signals(works, thread, start, end, bounds, waiter, other, pause):  # type: ignore[no-untyped-def]
+    """Whether the work of thread `other` in front of its `pause` ends the pause `waiter`."""
+    begin, stop = start[waiter], end[waiter]
+    time_ns, until = start[pause], end[pause]
+    if not begin < time_ns <= stop or stop - time_ns > _reaction_ns(begin, stop):
+        return False
+    if _busy(works, start, end, bounds, other, time_ns - NEARBY_NS, time_ns) < WORTH_AWAITING_NS:
+        return False
+    taken_up = _busy(works, start, end, bounds, thread[waiter], stop, until)
+    if taken_up >= BUSY_SHARE * (until - time_ns):
+        return True
+    worked = _busy(works, start, end, bounds, other, begin, stop)
+    return until - time_ns >= MINIMUM_GAP_NS and worked >= BUSY_SHARE * (stop - begin)
+
+
+@compiled()
+def _reaction_ns(begin, end):  # type: ignore[no-untyped-def]
     """How long after another thread's end a pause from `begin` to `end` may go on."""
-    return max(REACTION_NS, REACTION_SHARE * (end - begin))
+    return max(float(REACTION_NS), REACTION_SHARE * (end - begin))
 
 
-class _Threads:
-    """The segments thread by thread."""
+@compiled()
+def _pause_at(works, start, end, bounds, thread, time_ns):  # type: ignore[no-untyped-def]
+    """The pause in which `thread` is at `time_ns`, or that begins there; -1 without one."""
+    low, high = bounds[thread], bounds[thread + 1]
+    place = low + np.searchsorted(end[low:high], time_ns, side="right")
+    if place < high and not works[place] and start[place] <= time_ns:
+        return place
+    return -1
 
-    def __init__(self, segments: Segments) -> None:
-        self.segments = segments
-        self.count = int(segments.thread.max(initial=-1)) + 1
-        self.bounds = np.searchsorted(segments.thread, np.arange(self.count + 1))
-        pauses = np.flatnonzero(segments.event == NONE)
-        pauses = pauses[np.argsort(segments.start_ns[pauses], kind="stable")]
-        self.pause_start_ns, self.pause_thread = segments.start_ns[pauses], segments.thread[pauses]
 
-    def works_behind(self, pause: int) -> bool:
-        """Whether the thread has work right behind its `pause` that is worth awaiting."""
-        end = int(self.segments.end_ns[pause])
-        return (
-            self._busy(int(self.segments.thread[pause]), end, end + NEARBY_NS) >= WORTH_AWAITING_NS
-        )
-
-    def that_paused_before_the_end_of(self, waiter: int) -> list[int]:
-        """Other threads with a pause that began a reaction time before the end of `waiter`."""
-        begin, end = int(self.segments.start_ns[waiter]), int(self.segments.end_ns[waiter])
-        low = int(np.searchsorted(self.pause_start_ns, max(begin, end - _reaction_ns(begin, end))))
-        high = int(np.searchsorted(self.pause_start_ns, end, side="right"))
-        threads = np.unique(self.pause_thread[low:high])
-        return threads[threads != self.segments.thread[waiter]].tolist()  # type: ignore[no-any-return]
-
-    def signal(self, waiter: int, other: int) -> tuple[int, int] | None:
-        """(time, segment) of the work of thread `other` that ends the pause `waiter`, or None."""
-        segments = self.segments
-        begin, end = int(segments.start_ns[waiter]), int(segments.end_ns[waiter])
-        pause = self._pause_at(other, end)
-        low = self.bounds[other]
-        if pause is None or pause == low:
-            return None
-        work, time_ns, until = pause - 1, int(segments.start_ns[pause]), int(segments.end_ns[pause])
-        if not begin < time_ns <= end or end - time_ns > _reaction_ns(begin, end):
-            return None
-        mine = int(segments.thread[waiter])
-        if self._busy(other, time_ns - NEARBY_NS, time_ns) < WORTH_AWAITING_NS:
-            return None
-        if self._busy(mine, end, until) >= BUSY_SHARE * (until - time_ns):
-            return time_ns, work
-        worthwhile = until - time_ns >= MINIMUM_GAP_NS and self._busy(
-            other, begin, end
-        ) >= BUSY_SHARE * (end - begin)
-        return (time_ns, work) if worthwhile else None
-
-    def _pause_at(self, thread: int, time_ns: int) -> int | None:
-        """The pause in which `thread` is at `time_ns`, or that begins there."""
-        segments, low, high = self.segments, self.bounds[thread], self.bounds[thread + 1]
-        place = int(low + np.searchsorted(segments.end_ns[low:high], time_ns, side="right"))
-        if place < high and segments.event[place] == NONE and segments.start_ns[place] <= time_ns:
-            return place
-        return None
-
-    def _busy(self, thread: int, begin: int, end: int) -> int:
-        """How long `thread` works in [begin, end]."""
-        segments, low, high = self.segments, self.bounds[thread], self.bounds[thread + 1]
-        first = low + int(np.searchsorted(segments.end_ns[low:high], begin, side="right"))
-        last = low + int(np.searchsorted(segments.start_ns[low:high], end))
-        inside = slice(first, last)
-        overlap = np.minimum(segments.end_ns[inside], end) - np.maximum(
-            segments.start_ns[inside], begin
-        )
-        return int(overlap[segments.event[inside] != NONE].sum())
+@compiled()
+def _busy(works, start, end, bounds, thread, begin, stop):  # type: ignore[no-untyped-def]
+    """How long `thread` works in [begin, stop]."""
+    low, high = bounds[thread], bounds[thread + 1]
+    place = low + np.searchsorted(end[low:high], begin, side="right")
+    total = np.int64(0)
+    while place < high and start[place] < stop:
+        if works[place]:
+            total += min(end[place], stop) - max(start[place], begin)
+        place += 1
+    return total

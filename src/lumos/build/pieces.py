@@ -15,7 +15,7 @@ from lumos.build.host_communication import HostSpans, HostWait
 from lumos.build.steps import Steps
 from lumos.build.synchronize import Synchronization
 from lumos.build.threads import Segments
-from lumos.build.waits import Evidence, Wait
+from lumos.build.wait import Evidence, Wait
 from lumos.graph.job import NONE, TaskKind
 from lumos.units import NS_PER_US
 
