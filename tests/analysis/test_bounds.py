@@ -91,7 +91,7 @@ def test_limits_are_taken_away_one_after_another() -> None:
     assert found[Rung.FAST_HOST] == (100, 70)
 
 
-def pipeline() -> Drawing:
+def pipeline(*, synchronous: bool = False) -> Drawing:
     """Stage 0 sends what it computed in 50 to stage 1, which computes for 20 then.
 
     stage 0 | F 50 | send |                     message 5
@@ -110,14 +110,17 @@ def pipeline() -> Drawing:
         if not place:
             main.record(compute, "computed")
             main.wait(network, "computed")
-            main.collective(network, "send", 5, "stages", CollectiveKind.SEND, peer=1)
+            main.collective(
+                network, "send", 5, "stages", CollectiveKind.SEND, peer=1, synchronous=synchronous
+            )
         main.synchronize(duration=0)
     return drawn
 
 
-def test_no_bubble_lets_every_stage_run_at_once() -> None:
-    """Once: 1 for the launch, 50 for stage 0, 5 for the message, 20 for stage 1; then 1 + 50 + 5."""
-    ladder, found = rungs(pipeline().job(), Basis.ONCE)
+@pytest.mark.parametrize("synchronous", [False, True])
+def test_no_bubble_lets_every_stage_run_at_once(synchronous: bool) -> None:
+    """Once: 50 for stage 0, 5 for the message, 20 for stage 1; then stage 0 and its message."""
+    ladder, found = rungs(pipeline(synchronous=synchronous).job(), Basis.ONCE)
     unchanged = ladder.unchanged.length_ns
     assert unchanged == 50 + 5 + 20
     assert found[Rung.NO_BUBBLE].alone_ns == 50 + 5

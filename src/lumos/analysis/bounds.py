@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 
 from lumos.analysis.baseline import Baseline, Unchanged
 from lumos.graph.execution import ExecutionGraph, Rule
-from lumos.graph.job import CollectiveKind, Program, TaskKind
+from lumos.graph.job import NONE, CollectiveKind, Program, TaskKind
 from lumos.graph.labels import host_computes
 from lumos.whatif.selection import is_host_overhead
+
+_MESSAGES = (CollectiveKind.SEND, CollectiveKind.RECEIVE)
 
 
 class Rung(Enum):
@@ -97,7 +99,8 @@ def _no_communication_wait(base: Baseline, freed: _Freed) -> _Freed:
     rank 0 | op |...wait...|= transfer =|        | op |= transfer =|
     rank 1 | op ...........|= transfer =|   ->   | op ...........|= transfer =|
     """
-    if not _rendezvous(base.graph, messages=False).any():
+    meets = _meets(base)
+    if not _rendezvous(base.graph, meets).any():
         if not _communicates(base).any():
             raise _NotApplicableError("no communication was recorded")
         if len(base.job.placement.ranks) == 1:
@@ -105,7 +108,7 @@ def _no_communication_wait(base: Baseline, freed: _Freed) -> _Freed:
                 "one rank was traced: its waiting for others is inside the transfers"
             )
         raise _NotApplicableError("no collective was matched across ranks")
-    return replace(freed, graph=_without_rendezvous(freed.graph, messages=False))
+    return replace(freed, graph=_without_rendezvous(freed.graph, meets))
 
 
 def _perfect_overlap(base: Baseline, freed: _Freed) -> _Freed:
@@ -120,7 +123,7 @@ def _perfect_overlap(base: Baseline, freed: _Freed) -> _Freed:
     communicates = _communicates(base)
     if not communicates.any():
         raise _NotApplicableError("no communication was recorded")
-    graph = _without_rendezvous(freed.graph, messages=False)
+    graph = _without_rendezvous(freed.graph, _meets(base))
     busy = np.bincount(graph.processor[communicates], weights=graph.duration_ns[communicates])
     least = round(float(busy.max()) / base.copies)
     graph = replace(
@@ -137,12 +140,13 @@ def _no_bubble(base: Baseline, freed: _Freed) -> _Freed:
     stage 0 | F0 | F1 |         | B0 |      | F0 | F1 | B0 |
     stage 1      | F0 | B0 |           ->   | F0 | B0 |
     """
-    if not _rendezvous(base.graph, messages=True).any():
+    messages = _is_message(base)
+    if not _rendezvous(base.graph, messages).any():
         kinds = {one.kind for program in base.job.programs for one in program.collectives}
         if CollectiveKind.SEND_RECEIVE in kinds:
             raise _NotApplicableError("waiting is inside the recorded sends and receives")
         raise _NotApplicableError("no message between ranks was recorded: no pipeline")
-    return replace(freed, graph=_without_rendezvous(freed.graph, messages=True))
+    return replace(freed, graph=_without_rendezvous(freed.graph, messages))
 
 
 def _fast_host(base: Baseline, freed: _Freed) -> _Freed:
@@ -154,6 +158,8 @@ def _fast_host(base: Baseline, freed: _Freed) -> _Freed:
     if all(host_computes(program) for program in base.job.programs):
         raise _NotApplicableError("the host computes: no device task but communication")
     host = _tasks(base, is_host_overhead)
+    if not base.graph.duration_ns[host].any():
+        raise _NotApplicableError("no host task was recorded")
     return replace(
         freed,
         graph=replace(freed.graph, duration_ns=np.where(host, 0, freed.graph.duration_ns)),
@@ -181,13 +187,28 @@ def _tasks(base: Baseline, of: Callable[[Program], NDArray[np.bool_]]) -> NDArra
     return found
 
 
-def _rendezvous(graph: ExecutionGraph, *, messages: bool) -> NDArray[np.bool_]:
-    """The dependencies of messages, which count from the start of the send, or of meetings."""
-    return (graph.rule == Rule.RENDEZVOUS) & (graph.from_start == messages)
+def _is_message(base: Baseline) -> NDArray[np.bool_]:
+    def messages(program: Program) -> NDArray[np.bool_]:
+        kinds = [one.kind in _MESSAGES for one in program.collectives]
+        known = program.rows.collective
+        return (known != NONE) & np.array([*kinds, False])[known]  # type: ignore[no-any-return]
+
+    return _tasks(base, messages)
 
 
-def _without_rendezvous(graph: ExecutionGraph, *, messages: bool) -> ExecutionGraph:
-    kept = ~_rendezvous(graph, messages=messages)
+def _meets(base: Baseline) -> NDArray[np.bool_]:
+    """Communication of several members at once."""
+    return _communicates(base) & ~_is_message(base)
+
+
+def _rendezvous(graph: ExecutionGraph, waiting: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The dependencies by which these tasks wait for other ranks."""
+    after = np.repeat(np.arange(len(graph)), np.diff(graph.first))
+    return (graph.rule == Rule.RENDEZVOUS) & waiting[after]
+
+
+def _without_rendezvous(graph: ExecutionGraph, waiting: NDArray[np.bool_]) -> ExecutionGraph:
+    kept = ~_rendezvous(graph, waiting)
     after = np.repeat(np.arange(len(graph)), np.diff(graph.first))[kept]
     first = np.zeros(len(graph) + 1, np.int64)
     np.cumsum(np.bincount(after, minlength=len(graph)), out=first[1:])
