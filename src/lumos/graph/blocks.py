@@ -65,7 +65,7 @@ def _insert(program: Program, at_row: int, segment: Program, block: int) -> Prog
     )
     moved = np.where(rows.launch >= at_row, rows.launch + len(new), rows.launch).astype(np.int32)
     old = rows.with_columns(launch=moved)
-    joined = _concatenate([old.take(slice(0, at_row)), new, old.take(slice(at_row, count))])
+    joined = concatenate([old.take(slice(0, at_row)), new, old.take(slice(at_row, count))])
     return replace(program, rows=joined)
 
 
@@ -106,7 +106,7 @@ def append(program: Program, following: Program) -> Program:
     )
     return replace(
         program,
-        rows=_concatenate([program.rows, behind]),
+        rows=concatenate([program.rows, behind]),
         blocks=program.blocks + following.blocks,
     )
 
@@ -238,7 +238,8 @@ def _fresh_slots(rows: Rows, taken: NDArray[np.int32], first_free: int) -> Rows:
     )
 
 
-def _concatenate(parts: list[Rows]) -> Rows:
+def concatenate(parts: list[Rows]) -> Rows:
+    """Rows one behind the other, columns only: local ids are not renumbered."""
     return Rows(
         **{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Rows)}
     )

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from lumos.graph.blocks import concatenate
 from lumos.graph.job import NONE, Program, Rows, TaskKind
 
 
@@ -106,3 +107,23 @@ def _own_slots(rows: Rows, copy: NDArray[np.bool_], segment: NDArray[np.int32]) 
 
 def _place(block: NDArray[np.int32], slot: NDArray[np.int32], size: int) -> NDArray[np.int64]:
     return block.astype(np.int64) * size + slot
+
+
+def insert_behind(program: Program, behind: NDArray[np.intp], new: Rows) -> Program:
+    """One row of `new` behind each of these host rows and its device tasks, on its thread.
+
+    `new` has a host row for each of `behind`, which names every row once at most; what they signal
+    and await means the slots of the program.
+    """
+    rows, count = program.rows, len(program.rows)
+    last = np.arange(count)
+    device = np.flatnonzero(rows.on_device)
+    np.maximum.at(last, rows.launch[device], device)
+    source = np.concatenate([np.arange(count), last[behind]])
+    order = np.argsort(source, kind="stable")
+    new_row = np.empty(len(order), np.int32)
+    new_row[order] = np.arange(len(order), dtype=np.int32)
+    new = new.with_columns(processor=rows.processor[behind], block=rows.block[behind])
+    joined = concatenate([rows, new]).take(order)
+    launch = np.where(joined.launch == NONE, NONE, new_row[joined.launch])
+    return replace(program, rows=joined.with_columns(launch=launch.astype(np.int32)))

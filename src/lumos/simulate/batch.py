@@ -22,6 +22,8 @@ from lumos.simulate.simulation import run
 
 LANES = 8
 """Scenarios of one pass: their times at one task fill one cache line."""
+MOST_BYTES = 2 << 30
+"""Passes run at once as long as all their times fit into this."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,8 @@ def _side_by_side(
     delay = graph.delay_ns if delays else np.zeros(len(graph), np.int64)
     ends = np.zeros((len(order), marks), np.int64)
     passes = range(0, len(order), LANES)
-    workers = min(os.cpu_count() or 1, len(passes))
+    fitting = max(1, MOST_BYTES // (len(graph) * 2 * LANES * 8 + 1))
+    workers = min(os.cpu_count() or 1, fitting, len(passes))
 
     def some(begins: Sequence[int]) -> None:
         times = np.empty((len(graph), 2, LANES), np.int64)
