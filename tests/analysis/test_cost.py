@@ -280,6 +280,18 @@ def baseline_of_replay(run: Any, basis: Basis) -> Baseline:
     return baseline_of(run, basis)
 
 
+@thorough
+@given(jobs(most_ranks=2, most_threads=1))
+def test_a_changed_step_gains_what_its_part_does(job: Job) -> None:
+    """Lowered anew or as a scenario of one graph; unchanged it is the step as it is."""
+    for basis in Basis:
+        base = baseline_of(job, basis)
+        assert base.length_of(base.step) == base.unchanged.length_ns
+        for one in costs(base, [Grouping.KERNEL], most=1).costs:
+            faster = scale(base.step, labelled(base.step, By.KERNEL, one.label), 0.5)
+            assert base.unchanged.length_ns - base.length_of(faster) == one.gain_half_ns
+
+
 @real
 @pytest.mark.parametrize("name", ["recsys-8xA100", "dlrm-8xV100", "resnet50-V100", "vgg13-H100"])
 def test_real_steps_are_close_to_their_measured_period(name: str) -> None:

@@ -75,11 +75,12 @@ class Unchanged:
 class Baseline:
     """A job and its graph, and where to read how long the step takes.
 
-    `mark[task]` numbers the copy of the step whose end a task counts to, NONE for tasks that count to
-    none; `start_ns` is the begin of the first copy.
+    `step` is the step by itself, `job` its copies. `mark[task]` numbers the copy whose end a task
+    counts to, NONE for tasks that count to none; `start_ns` is the begin of the first copy.
     """
 
     unchanged: Unchanged
+    step: Job = field(repr=False)
     job: Job = field(repr=False)
     graph: ExecutionGraph = field(repr=False)
     mark: NDArray[np.int32] = field(repr=False)
@@ -94,6 +95,12 @@ class Baseline:
         """How long the step takes in a run of a graph of the same tasks, delays included [ns]."""
         end_ns = run(graph, delays=True).end_ns
         return self.length_ns(_ends_ns(self.mark, self.copies, end_ns))
+
+    def length_of(self, step: Job) -> int:
+        """How long a changed step takes, run as the unchanged one was, delays included [ns]."""
+        job, graph = _run_as(self.unchanged.basis, step)
+        end_ns = run(graph, delays=True).end_ns
+        return self.length_ns(_ends_ns(_marks(job, graph, self.copies), self.copies, end_ns))
 
 
 def baseline(
@@ -110,19 +117,26 @@ def baseline(
     beside the next recorded step are left out: the next copy takes its place. `period_ns` is the
     measured period, where it is known.
     """
-    steps, copies, start = len(job.programs[0].blocks), 1, 0
+    step, copies, start = job, 1, 0
     if basis is Basis.BACK_TO_BACK:
-        copies = WARM_UP_COPIES + MEASURED_COPIES
-        settled = settle(back_to_back(without_late_delays(job, measured), copies))
-        job, graph = settled.job, settled.graph
+        step, copies = without_late_delays(job, measured), WARM_UP_COPIES + MEASURED_COPIES
+        job, graph = _run_as(basis, step)
     times = run(graph, delays=True)
     if basis is Basis.ONCE:
         period_ns = figures.measured_ns
         start = span_of(job, to_timeline(graph, times))[0]
-    mark = _marks(job, graph, steps)
+    mark = _marks(job, graph, copies)
     length = _length_ns(basis, start, _ends_ns(mark, copies, times.end_ns))
     unchanged = Unchanged(figures.step, basis, length, period_ns, figures.error_pct)
-    return Baseline(unchanged, job, graph, mark, copies, start)
+    return Baseline(unchanged, step, job, graph, mark, copies, start)
+
+
+def _run_as(basis: Basis, step: Job) -> tuple[Job, ExecutionGraph]:
+    """A step and its graph as they are run, threads in the order of their arrival."""
+    if basis is Basis.BACK_TO_BACK:
+        step = back_to_back(step, WARM_UP_COPIES + MEASURED_COPIES)
+    settled = settle(step)
+    return settled.job, settled.graph
 
 
 def measured_period_ns(job: Job, measured: Timeline) -> int | None:
@@ -139,8 +153,9 @@ def measured_period_ns(job: Job, measured: Timeline) -> int | None:
     return periods[(len(periods) - 1) // 2] if periods else None
 
 
-def _marks(job: Job, graph: ExecutionGraph, steps: int) -> NDArray[np.int32]:
-    """The copy of each row that is a task of the program, where a copy has so many steps."""
+def _marks(job: Job, graph: ExecutionGraph, copies: int) -> NDArray[np.int32]:
+    """The copy that each row belongs to, where it is a task of the program."""
+    steps = len(job.programs[0].blocks) // copies
     mark = np.full(len(graph), NONE, np.int32)
     for place, role in enumerate(job.placement.role):
         program = job.programs[role]
