@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,9 +133,7 @@ def _describe(trace: Trace, arguments: _Arguments, event: int, around: list[int]
         event=event,
         kind=_kind(trace, arguments, rows),
         group=group or None,
-        members=tuple(int(number) for number in re.findall(r"\b\d{1,9}\b", ranks))
-        if "..." not in ranks
-        else (),
+        members=_members(ranks),
         in_bytes=in_bytes,
         out_bytes=out_bytes,
         dtype=dtype,
@@ -149,11 +148,23 @@ def _kind(trace: Trace, arguments: _Arguments, rows: list[int]) -> CollectiveKin
     An all-to-all runs as a SendRecv kernel: there the operator knows better.
     """
     told = arguments.text(Argument.COLLECTIVE_NAME, rows)
-    names = ([told] if told else []) + [trace.text(trace.name[row]) for row in rows]
+    return _first_kind((told or "", *(trace.text(trace.name[row]) for row in rows)))
+
+
+@lru_cache(maxsize=4096)
+def _first_kind(names: tuple[str, ...]) -> CollectiveKind:
     kinds = [kind for kind in map(collective_kind, names) if kind != CollectiveKind.UNKNOWN]
     if kinds and kinds[0] == CollectiveKind.SEND_RECEIVE:
         return next((kind for kind in kinds if kind != CollectiveKind.SEND_RECEIVE), kinds[0])
     return kinds[0] if kinds else CollectiveKind.UNKNOWN
+
+
+@lru_cache(maxsize=1024)
+def _members(ranks: str) -> tuple[int, ...]:
+    """The ranks of a group from their text; none where it was shortened."""
+    if "..." in ranks:
+        return ()
+    return tuple(int(number) for number in re.findall(r"\b\d{1,9}\b", ranks))
 
 
 _SHAPE = re.compile(r"\[\s*(\d{1,18}(?:\s*,\s*\d{1,18})*)\s*\]")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lumos.build.threads import host_threads
+from lumos.build.threads import HostEvents
 from lumos.compiled import compiled
 from lumos.graph.trace import Trace
 
@@ -24,11 +24,9 @@ class Nesting:
     top: NDArray[np.int32]
 
 
-def nest(trace: Trace) -> Nesting:
+def nest(trace: Trace, events: HostEvents) -> Nesting:
     """The nesting of all operators and calls of a trace."""
-    rows, thread, _ = host_threads(trace)
-    start = trace.start_ns[rows]
-    return Nesting(*_nest(len(trace), rows, thread, start, start + trace.duration_ns[rows]))
+    return Nesting(*_nest(len(trace), events.row, events.thread, events.start_ns, events.end_ns))
 
 
 @compiled()

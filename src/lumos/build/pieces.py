@@ -94,6 +94,7 @@ def host_pieces(
     classes: NDArray[np.uint8],
     tasks: DeviceTasks,
     steps: Steps,
+    step_of_segment: NDArray[np.int32],
     waits: list[Wait],
     synchronizations: list[Synchronization],
     hand_offs: list[HandOff],
@@ -104,8 +105,8 @@ def host_pieces(
     slots, extra = _Slots(), Pieces()
     column = _plain(segments, classes, tasks)
     _take_hand_offs(segments, hand_offs, column, extra, slots)
-    before_trace = _take_waits(segments, tasks, steps, waits, column, extra, slots)
-    _take_synchronizations(segments, steps, synchronizations, column, extra, slots)
+    before_trace = _take_waits(segments, tasks, step_of_segment, waits, column, extra, slots)
+    _take_synchronizations(segments, step_of_segment, synchronizations, column, extra, slots)
     _take_host_waits(segments, spans, host_waits, tasks, column, extra, slots)
     _split_slow_launches(segments, tasks, column, extra)
     _cut_gaps(steps, column, extra)
@@ -165,14 +166,14 @@ def _take_hand_offs(
 def _take_waits(
     segments: Segments,
     tasks: DeviceTasks,
-    steps: Steps,
+    step_of_segment: NDArray[np.int32],
     waits: list[Wait],
     column: Columns,
     extra: Pieces,
     slots: _Slots,
 ) -> dict[int, int]:
     """Each stream wait awaits a slot; its record is a row of our own where the host made it."""
-    place = _places(tasks, steps, segments)
+    place = _places(tasks, step_of_segment)
     recorded: set[int] = set()
     before_trace: dict[int, int] = {}
     for wait in waits:
@@ -227,8 +228,7 @@ class _Places:
         return [by_step[step] for step in sorted(by_step)]
 
 
-def _places(tasks: DeviceTasks, steps: Steps, segments: Segments) -> _Places:
-    step_of_segment = steps.step_at(segments.start_ns)
+def _places(tasks: DeviceTasks, step_of_segment: NDArray[np.int32]) -> _Places:
     step = np.where(tasks.segment == NONE, NONE, step_of_segment[tasks.segment]).astype(np.int32)
     new = np.ones(len(tasks), bool)
     new[1:] = (step[1:] != step[:-1]) | (tasks.stream[1:] != tasks.stream[:-1])
@@ -266,7 +266,7 @@ def _lone_record(
 
 def _take_synchronizations(
     segments: Segments,
-    steps: Steps,
+    step_of_segment: NDArray[np.int32],
     synchronizations: list[Synchronization],
     column: Columns,
     extra: Pieces,
@@ -274,7 +274,6 @@ def _take_synchronizations(
 ) -> None:
     """Blocking calls wait for a stream, a slot or the device; launching ones are cut in two."""
     usual = _usual_launch_ns(segments, column)
-    step = steps.step_at(segments.start_ns)
     recorded: set[int] = set()
     for one in synchronizations:
         segment = one.segment
@@ -285,7 +284,9 @@ def _take_synchronizations(
                 _add_record(segments, one.position, 4 * one.position + 1, one.stream, slot, extra)
             recorded.add(slot)
             # the record of an earlier step: DDP reads the step before's events, for one
-            column["distance"][segment] = max(0, int(step[segment] - step[one.position]))
+            column["distance"][segment] = max(
+                0, int(step_of_segment[segment] - step_of_segment[one.position])
+            )
         if one.behind_launch:
             begin, end = int(segments.start_ns[segment]), int(segments.end_ns[segment])
             cut = begin + min(usual, (end - begin) // 2)

@@ -21,7 +21,7 @@ from lumos.build.ranks import match_ranks
 from lumos.build.steps import Steps, cut_to, find_common_steps, find_steps
 from lumos.build.structure import recognise_structure
 from lumos.build.synchronize import find_synchronizations
-from lumos.build.threads import segment_threads
+from lumos.build.threads import host_events, segment_threads
 from lumos.build.waits import resolve_waits
 from lumos.build.work import describe_work
 from lumos.errors import UnusableInputError
@@ -69,13 +69,15 @@ def build_rank(
     those of the trace where they are known.
     """
     if step is None:
-        segments, thread_labels = segment_threads(trace)
+        events = host_events(trace)
+        segments = segment_threads(trace, events)
         steps = find_steps(trace, segments) if steps is None else steps
     else:
         steps = (find_steps(trace) if steps is None else steps).only(step)
         trace = cut_to(trace, steps)
         window = int(steps.begin_ns[0]), int(steps.end_ns[-1])
-        segments, thread_labels = segment_threads(trace, window)
+        events = host_events(trace)
+        segments = segment_threads(trace, events, window)
         if not len(segments):  # device tasks alone hang on nothing
             trace = trace.take(np.empty(0, np.intp))
     if step is None and not len(segments):
@@ -93,19 +95,19 @@ def build_rank(
     )
     communicates = communication_kernels(trace.strings)[trace.name[tasks.event]]
     communicates |= trace.kind[tasks.event] == EventKind.ANNOTATION
-    waits = resolve_waits(
-        trace, segments, tasks, classes, communicates, steps.step_at(segments.start_ns)
-    )
+    step_of_segment = steps.step_at(segments.start_ns)
+    waits = resolve_waits(trace, segments, tasks, classes, communicates, step_of_segment)
     synchronizations = find_synchronizations(trace, segments, tasks, classes)
     host = host_pieces(
-        segments, classes, tasks, steps, waits, synchronizations, find_hand_offs(segments),
-        spans, find_host_waits(trace, segments, spans),
+        segments, classes, tasks, steps, step_of_segment, waits, synchronizations,
+        find_hand_offs(segments), spans, find_host_waits(trace, segments, spans),
     )  # fmt: skip
     number = np.where(communicates, communicates.cumsum() - 1, NONE).astype(np.int32)
     described = describe_communication(trace, segments, tasks, communicates)
     stream_waits = int((classes == CallClass.WAIT_EVENT).sum())
     impossible = _impossible(trace, tasks)
-    del segments, classes, communicates  # their memory serves the rows
+    nesting, thread_labels = nest(trace, events), events.labels
+    del events, segments, step_of_segment, classes, communicates  # their memory serves the rows
     program, run = assemble_program(
         trace, host, tasks, steps, thread_labels, number, len(described)
     )
@@ -115,7 +117,6 @@ def build_rank(
         Counter(wait.evidence.name.lower() for wait in waits),
         stream_waits,
     )
-    nesting = nest(trace)
     work, works = describe_work(trace, nesting, program, described)
     phase, layer, micro_batch = recognise_structure(trace, nesting, program, thread_labels)
     rows = program.rows.with_columns(work=work, phase=phase, layer=layer, micro_batch=micro_batch)

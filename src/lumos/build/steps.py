@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lumos.build.threads import Segments, segment_threads
+from lumos.build.threads import Segments, host_events, segment_threads
 from lumos.graph.finding import Finding
 from lumos.graph.job import NONE
 from lumos.graph.trace import DEVICE_KINDS, MISSING, EventKind, Trace
@@ -61,7 +61,7 @@ def find_steps(trace: Trace, segments: Segments | None = None) -> Steps:
     if marked is not None:
         return marked
     if segments is None:
-        segments, _ = segment_threads(trace)
+        segments = segment_threads(trace, host_events(trace))
     repeated = _repeated_operator(trace, segments)
     return _whole(trace, segments) if repeated is None else repeated
 
@@ -85,7 +85,7 @@ def find_common_steps(
         f"({_some(found[other].names)}) are not the same: each trace counts as one step"
     )
     advice = "trace the same steps on all ranks"
-    whole = [_whole(trace, segment_threads(trace)[0]) for trace in traces]
+    whole = [_whole(trace, segment_threads(trace, host_events(trace))) for trace in traces]
     return [*whole], [Finding("steps-differ", "warning", message, None, advice)]
 
 

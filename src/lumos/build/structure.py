@@ -42,14 +42,13 @@ def recognise_structure(
     host = np.flatnonzero((rows.launch == NONE) & (rows.event != NONE))
     event = rows.event[host]
     time_ns = trace.start_ns[event]
-    spans = _Spans(trace, thread_labels)
-    thread = rows.processor[host]
-    phase = _phases(trace, nesting, spans, event, thread, time_ns)
-    layer = spans.number(_LAYER, (EventKind.ANNOTATION,), thread, time_ns)
+    spans = _Spans(trace, thread_labels, rows.processor[host], time_ns)
+    phase = _phases(trace, nesting, spans, event)
+    layer = spans.number(_LAYER, EventKind.ANNOTATION)
     if (layer == NONE).all():
-        layer = spans.number(_MODULE, (EventKind.PYTHON,), thread, time_ns)
+        layer = spans.number(_MODULE, EventKind.PYTHON)
     layer = _backward_layers(trace, nesting, event, phase, layer)
-    micro_batch = spans.number(_MICRO_BATCH, (EventKind.ANNOTATION,), thread, time_ns)
+    micro_batch = spans.number(_MICRO_BATCH, EventKind.ANNOTATION)
     owner = np.where(rows.launch == NONE, np.arange(len(rows), dtype=np.int32), rows.launch)
 
     def column(values: NDArray[np.integer], unknown: int, kind: type[Small]) -> NDArray[Small]:
@@ -65,47 +64,54 @@ def recognise_structure(
 
 
 class _Spans:
-    """Annotations and Python frames by thread, to ask which one is around a time."""
+    """Annotations and Python frames by thread, to ask which one is around each of some times."""
 
-    def __init__(self, trace: Trace, thread_labels: Sequence[tuple[str, str]]) -> None:
-        self.trace = trace
-        self.thread_of = {label: number for number, label in enumerate(thread_labels)}
-
-    def number(
+    def __init__(
         self,
-        pattern: re.Pattern[str],
-        kinds: tuple[EventKind, ...],
+        trace: Trace,
+        thread_labels: Sequence[tuple[str, str]],
         thread: NDArray[np.int32],
         time_ns: NDArray[np.int64],
-    ) -> NDArray[np.int16]:
+    ) -> None:
+        self.trace = trace
+        self.thread_of = {label: number for number, label in enumerate(thread_labels)}
+        self.rows_of: dict[EventKind, NDArray[np.intp]] = {}
+        # what is asked: thread by thread, each in order of time
+        self.asked = np.lexsort((time_ns, thread))
+        self.time_ns = time_ns[self.asked]
+        numbers = np.arange(len(thread_labels) + 1)
+        self.first = np.searchsorted(thread[self.asked], numbers)
+
+    def number(self, pattern: re.Pattern[str], kind: EventKind) -> NDArray[np.int16]:
         """The number in the innermost span whose name has `pattern`; NONE outside."""
         numbers = {
             name: int(match.group(1))
-            for name, text in self.names(kinds)
+            for name, text in self.names(kind)
             if (match := pattern.search(text)) is not None and len(match.group(1)) < 5
         }
-        return self.around(numbers, kinds, thread, time_ns)
+        return self.around(numbers, kind)
 
-    def names(self, kinds: tuple[EventKind, ...]) -> list[tuple[int, str]]:
-        """The names of all spans of `kinds`."""
-        used = np.unique(self.trace.name[np.isin(self.trace.kind, kinds)])
+    def names(self, kind: EventKind) -> list[tuple[int, str]]:
+        """The names of all spans of `kind`."""
+        used = np.unique(self.trace.name[self.rows(kind)])
         return [(name, self.trace.text(name)) for name in used.tolist()]
 
-    def around(
-        self,
-        value_of_name: dict[int, int],
-        kinds: tuple[EventKind, ...],
-        thread: NDArray[np.int32],
-        time_ns: NDArray[np.int64],
-    ) -> NDArray[np.int16]:
+    def rows(self, kind: EventKind) -> NDArray[np.intp]:
+        """The rows of the trace of `kind`, in order of time."""
+        if kind not in self.rows_of:
+            rows = np.flatnonzero(self.trace.kind == kind)
+            self.rows_of[kind] = rows[np.argsort(self.trace.start_ns[rows], kind="stable")]
+        return self.rows_of[kind]
+
+    def around(self, value_of_name: dict[int, int], kind: EventKind) -> NDArray[np.int16]:
         """The value of the span around each time on its thread, the one begun last; NONE outside."""
-        found = np.full(len(time_ns), NONE, np.int16)
+        found = np.full(len(self.asked), NONE, np.int16)
         if not value_of_name:
             return found
         trace = self.trace
         names = np.fromiter(value_of_name, np.int64)
-        chosen = np.flatnonzero(np.isin(trace.kind, kinds) & np.isin(trace.name, names))
-        chosen = chosen[np.argsort(trace.start_ns[chosen], kind="stable")]
+        rows = self.rows(kind)
+        chosen = rows[np.isin(trace.name[rows], names)]
         owner = np.array(
             [
                 self.thread_of.get(
@@ -118,10 +124,10 @@ class _Spans:
         value = np.array([value_of_name[int(trace.name[row])] for row in chosen], np.int64)
         for number in np.unique(owner[owner != NONE]):
             mine = chosen[owner == number]
-            asked = np.flatnonzero(thread == number)
-            asked = asked[np.argsort(time_ns[asked], kind="stable")]
-            first = np.searchsorted(time_ns[asked], trace.start_ns[mine])
-            last = np.searchsorted(time_ns[asked], trace.start_ns[mine] + trace.duration_ns[mine])
+            own = slice(self.first[number], self.first[number + 1])
+            asked, time_ns = self.asked[own], self.time_ns[own]
+            first = np.searchsorted(time_ns, trace.start_ns[mine])
+            last = np.searchsorted(time_ns, trace.start_ns[mine] + trace.duration_ns[mine])
             # in order of their begins: what begins inside another span writes over it
             for low, high, one in zip(first, last, value[owner == number], strict=True):
                 found[asked[low:high]] = one
@@ -133,15 +139,14 @@ def _phases(
     nesting: Nesting,
     spans: _Spans,
     event: NDArray[np.int64],
-    thread: NDArray[np.int32],
-    time_ns: NDArray[np.int64],
 ) -> NDArray[np.int16]:
     phase = np.full(len(event), int(Phase.UNKNOWN), np.int16)
-    annotations = (EventKind.ANNOTATION,)
     for pattern, value in reversed(_PHASES):
-        names = {n: int(value) for n, text in spans.names(annotations) if pattern.match(text)}
+        names = {
+            n: int(value) for n, text in spans.names(EventKind.ANNOTATION) if pattern.match(text)
+        }
         if names:
-            around = spans.around(names, annotations, thread, time_ns)
+            around = spans.around(names, EventKind.ANNOTATION)
             phase = np.where(around == NONE, phase, around)
     backward = np.array([text.startswith(_BACKWARD_OPERATOR) for text in trace.strings], bool)
     top = nesting.top[event]

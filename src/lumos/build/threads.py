@@ -46,17 +46,30 @@ def call_segments(trace: Trace, segments: Segments) -> dict[int, int]:
     return dict(zip(trace.correlation[segments.event[calls]].tolist(), calls.tolist(), strict=True))
 
 
-def host_threads(
-    trace: Trace,
-) -> tuple[NDArray[np.int64], NDArray[np.int32], list[tuple[str, str]]]:
-    """Rows of operators and calls in nesting order by thread, the thread of each, thread labels.
+@dataclass(frozen=True)
+class HostEvents:
+    """Operators and calls in nesting order: by thread, then start, the longer first, calls last.
 
-    Threads are numbered by the time of their first event.
+    `row` is the row of the trace; `labels` names process and thread of each thread, which are
+    numbered by the time of their first event.
     """
+
+    row: NDArray[np.int64]
+    thread: NDArray[np.int32]
+    start_ns: NDArray[np.int64]
+    end_ns: NDArray[np.int64]
+    is_call: NDArray[np.bool_]
+    labels: list[tuple[str, str]]
+
+
+def host_events(trace: Trace) -> HostEvents:
+    """The host events of a trace in the order in which they nest."""
     rows = np.flatnonzero((trace.kind == EventKind.OPERATOR) | (trace.kind == EventKind.CALL))
     inverse, first = _pairs(trace.process[rows], trace.thread[rows])
+    start, duration = trace.start_ns[rows], trace.duration_ns[rows]
+    is_call = trace.kind[rows] == EventKind.CALL
     begin = np.full(len(first), np.iinfo(np.int64).max)
-    np.minimum.at(begin, inverse, trace.start_ns[rows])
+    np.minimum.at(begin, inverse, start)
     rank_of_key = np.empty(len(first), np.int32)
     rank_of_key[np.lexsort((first, begin))] = np.arange(len(first), dtype=np.int32)
     thread = rank_of_key[inverse]
@@ -64,9 +77,61 @@ def host_threads(
     for position, number in enumerate(rank_of_key):
         row = rows[first[position]]
         labels[number] = (trace.text(trace.process[row]), trace.text(trace.thread[row]))
-    is_call = trace.kind[rows] == EventKind.CALL
-    order = np.lexsort((is_call, -trace.duration_ns[rows], trace.start_ns[rows], thread))
-    return rows[order], thread[order], labels
+    order = _nesting_order(start, duration, is_call, thread, len(first))
+    start = start[order]
+    return HostEvents(
+        rows[order], thread[order], start, start + duration[order], is_call[order], labels
+    )
+
+
+def _nesting_order(
+    start: NDArray[np.int64],
+    duration: NDArray[np.int64],
+    is_call: NDArray[np.bool_],
+    thread: NDArray[np.int32],
+    threads: int,
+) -> NDArray[np.int64]:
+    """Sorted by thread, start, duration (longest first), calls behind operators, row.
+
+    Files hold few runs of ascending times, which a stable sort by time alone merges in one go; few
+    events begin at once, so those are put right one by one.
+    """
+    by_start = np.argsort(start, kind="stable")
+    order = _ties_in_order(by_start, start, duration, is_call, thread, threads)
+    if len(order) < len(start):  # too many events at one time
+        return np.lexsort((is_call, -duration, start, thread))
+    return order  # type: ignore[no-any-return]
+
+
+@compiled()
+def _ties_in_order(order, start, duration, is_call, thread, threads):  # type: ignore[no-untyped-def]
+    """Events by thread with those of one start in order; nothing where more than 64 share one."""
+    count = len(order)
+    for place in range(count):
+        event = order[place]
+        at = place
+        while at > 0 and start[order[at - 1]] == start[event]:
+            other = order[at - 1]
+            if duration[other] > duration[event] or (
+                duration[other] == duration[event] and is_call[other] <= is_call[event]
+            ):
+                break
+            if place - at > 64:
+                return order[:0]
+            order[at] = other
+            at -= 1
+        order[at] = event
+    first = np.zeros(threads + 1, np.int64)
+    for event in range(count):
+        first[thread[event] + 1] += 1
+    for number in range(threads):
+        first[number + 1] += first[number]
+    by_thread = np.empty(count, np.int64)
+    for place in range(count):
+        event = order[place]
+        by_thread[first[thread[event]]] = event
+        first[thread[event]] += 1
+    return by_thread
 
 
 def _pairs(
@@ -87,29 +152,30 @@ def _numbered(values: NDArray[np.integer]) -> NDArray[np.int64]:
 
 
 def segment_threads(
-    trace: Trace, window: tuple[int, int] | None = None
-) -> tuple[Segments, list[tuple[str, str]]]:
+    trace: Trace, events: HostEvents, window: tuple[int, int] | None = None
+) -> Segments:
     """Cut the host time of every thread into pieces: own time of operators, calls, gaps.
 
     Every thread is covered from the first host event of the trace to the last, annotations
     included, and over the whole `window` (begin, end) [ns] where one is given. Pieces of no length
     are dropped, calls excepted.
     """
-    host = np.isin(trace.kind, (EventKind.OPERATOR, EventKind.CALL, EventKind.ANNOTATION))
+    kind = trace.kind
+    host = (kind == EventKind.OPERATOR) | (kind == EventKind.CALL) | (kind == EventKind.ANNOTATION)
     limits = np.iinfo(np.int64)
     first = int(np.min(trace.start_ns, where=host, initial=limits.max))
     last = int(np.max(trace.start_ns + trace.duration_ns, where=host, initial=limits.min))
     if window is not None:
         first, last = min(first, window[0]), max(last, window[1])
-    rows, thread, labels = host_threads(trace)
-    start = trace.start_ns[rows]
-    end = start + trace.duration_ns[rows]
-    is_call = trace.kind[rows] == EventKind.CALL
-    size = 4 * len(rows) + 2 * len(labels)  # numpy asks for huge pages, compiled code does not
+    # numpy asks for huge pages, compiled code does not
+    size = 4 * len(events.row) + 2 * len(events.labels)
     event, top, at = (np.empty(size, np.int32) for _ in range(3))
     begin, finish = (np.empty(size, np.int64) for _ in range(2))
-    count = _segment(rows, thread, start, end, is_call, first, last, event, top, at, begin, finish)
-    return Segments(event[:count], top[:count], at[:count], begin[:count], finish[:count]), labels
+    count = _segment(
+        events.row, events.thread, events.start_ns, events.end_ns, events.is_call, first, last,
+        event, top, at, begin, finish,
+    )  # fmt: skip
+    return Segments(event[:count], top[:count], at[:count], begin[:count], finish[:count])
 
 
 @compiled()

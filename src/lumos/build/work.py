@@ -42,16 +42,24 @@ def describe_work(
             rows.collective[device].astype(np.int64),
         ]
     )
-    mixed = np.zeros(len(device), np.int64)
-    for column in key:  # one number a distinct combination, a column at a time
-        _, code = np.unique(column, return_inverse=True)
-        _, mixed = np.unique(mixed * (len(device) + 1) + code, return_inverse=True)
-    _, first = np.unique(mixed, return_index=True)
-    number[device] = mixed
+    _, first, number[device] = np.unique(_mixed(key), return_index=True, return_inverse=True)
     works = tuple(
         _work(trace, communications, *(int(column[place]) for column in key)) for place in first
     )
     return number, works
+
+
+def _mixed(columns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """One number for each combination of values, ordered as the columns are."""
+    mixed, size = np.zeros(columns.shape[1], np.int64), 1
+    for column in columns:
+        low, high = int(column.min()), int(column.max())
+        if size * (high - low + 1) >= 2**62:  # numbers without holes, then there is room
+            mixed, column = (np.unique(c, return_inverse=True)[1] for c in (mixed, column))  # noqa: PLW2901
+            size, low, high = int(mixed.max()) + 1, 0, int(column.max())
+        mixed = mixed * (high - low + 1) + (column - low)
+        size *= high - low + 1
+    return mixed
 
 
 def _work(
