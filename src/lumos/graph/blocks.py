@@ -13,6 +13,7 @@ from dataclasses import fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from lumos.compiled import compiled
 from lumos.errors import UsageError
 from lumos.graph.job import NONE, Program, Rows, StartingState, TaskKind
 from lumos.graph.timeline import RankTimeline
@@ -140,13 +141,12 @@ def starting_state(program: Program, measured: RankTimeline, block: int) -> Star
         slots = {slot: time + first - begin for slot, time in program.start.slot_ns.items()}
     earlier = np.flatnonzero(rows.block < block)
     np.maximum.at(free, rows.processor[earlier], measured.end_ns[earlier] - begin)
-    passed, signalled = _waited_before(program, measured, block, first)
+    signaller = _signalled_by(rows)
+    passed, signalled = _waited_before(program, measured, block, first, signaller)
     free = np.maximum(free, passed - begin)
-    for row in np.flatnonzero((rows.block == block) & (rows.awaits != NONE) & (rows.distance > 0)):
-        slot = int(rows.awaits[row])
-        time = signalled.get((block - int(rows.distance[row]), slot))
-        if time is not None:
-            slots[slot] = time - begin
+    awaiting = (rows.block == block) & (rows.awaits != NONE) & (rows.distance > 0)
+    for row in np.flatnonzero(awaiting & (signaller != NONE)).tolist():
+        slots[int(rows.awaits[row])] = int(signalled[signaller[row]]) - begin
     return StartingState(free, slots)
 
 
@@ -165,38 +165,68 @@ def block_begin_ns(program: Program, measured: RankTimeline, block: int) -> int:
     return int(measured.start_ns[chosen].min())
 
 
+def _signalled_by(rows: Rows) -> NDArray[np.int64]:
+    """For each row the last row before it that signals what it awaits, NONE without one."""
+    count = np.int64(len(rows) + 1)
+    slots = np.int64(max(rows.signal.max(initial=0), rows.awaits.max(initial=0)) + 1)
+    signals, awaiting = np.flatnonzero(rows.signal != NONE), np.flatnonzero(rows.awaits != NONE)
+    found = np.full(len(rows), NONE, np.int64)
+    if not len(signals) or not len(awaiting):
+        return found
+    slot = rows.block[signals].astype(np.int64) * slots + rows.signal[signals]
+    wanted_block = rows.block[awaiting].astype(np.int64) - rows.distance[awaiting]
+    wanted = wanted_block * slots + rows.awaits[awaiting]
+    order = np.lexsort((signals, slot))
+    place = np.searchsorted((slot * count + signals)[order], wanted * count + awaiting) - 1
+    candidate = order[np.maximum(place, 0)]
+    known = (place >= 0) & (slot[candidate] == wanted)
+    found[awaiting[known]] = signals[candidate[known]]
+    return found
+
+
 def _waited_before(
-    program: Program, measured: RankTimeline, block: int, first_ns: int
-) -> tuple[NDArray[np.int64], dict[tuple[int, int], int]]:
-    """Before `block`: when each stream had got past its waits, and what (block, slot) captured."""
+    program: Program,
+    measured: RankTimeline,
+    block: int,
+    first_ns: int,
+    signaller: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Before `block`: when each stream had got past its waits, and what each signalling row captured."""
     rows = program.rows
+    count = int(np.searchsorted(rows.block, block))
     passed = np.full(len(program.processors), first_ns, np.int64)
-    known: dict[int, int] = {}
+    before = np.full(len(rows), first_ns, np.int64)
     if program.start is not None:
         passed = first_ns + program.start.free_ns
-        known = {slot: first_ns + time for slot, time in program.start.slot_ns.items()}
-    device = np.flatnonzero((rows.launch != NONE) & (rows.block < block))
-    tasks = {
-        stream: device[rows.processor[device] == stream]
-        for stream in np.unique(rows.processor[device])
-    }
-    signalled: dict[tuple[int, int], int] = {}
+        for slot, time in program.start.slot_ns.items():
+            before[rows.awaits == slot] = first_ns + time
     waits = (rows.kind == TaskKind.WAIT_EVENT) & (rows.awaits != NONE)
-    for row in np.flatnonzero((rows.block < block) & (waits | (rows.signal != NONE))).tolist():
-        own, stream = int(rows.block[row]), int(rows.stream[row])
-        if waits[row]:
-            slot = int(rows.awaits[row])
-            time = signalled.get((own - int(rows.distance[row]), slot), known.get(slot))
-            passed[stream] = max(int(passed[stream]), time if time is not None else first_ns)
-        elif rows.kind[row] == TaskKind.RECORD:
-            given = tasks.get(stream, device[:0])
-            place = int(np.searchsorted(given, row))
-            last = given[place - 1 : place]
-            done = int(measured.end_ns[last[0]] if len(last) else measured.start_ns[row])
-            signalled[own, int(rows.signal[row])] = max(int(passed[stream]), done)
-        else:
-            signalled[own, int(rows.signal[row])] = int(measured.end_ns[row])
+    records = (rows.kind == TaskKind.RECORD) & (rows.signal != NONE)
+    signalled = _walk(
+        count, rows.processor, rows.stream, rows.on_device, waits, records, signaller, before,
+        measured.start_ns, measured.end_ns, passed,
+    )  # fmt: skip
     return passed, signalled
+
+
+@compiled()
+def _walk(  # type: ignore[no-untyped-def]
+    count, processor, stream, device, waits, records, signaller, before, start, end, passed
+):
+    """When each of the first rows signalled what it may signal; brings `passed` up to date."""
+    signalled = end[:count].copy()
+    last = np.full(len(passed), -1, np.int64)
+    for row in range(count):
+        if device[row]:
+            last[processor[row]] = row
+        elif waits[row]:
+            held = signalled[signaller[row]] if signaller[row] >= 0 else before[row]
+            passed[stream[row]] = max(passed[stream[row]], held)
+        elif records[row]:
+            given = last[stream[row]]
+            done = end[given] if given >= 0 else start[row]
+            signalled[row] = max(passed[stream[row]], done)
+    return signalled
 
 
 def _with_launches(rows: Rows, host_rows: NDArray[np.intp]) -> NDArray[np.bool_]:
