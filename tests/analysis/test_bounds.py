@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from lumos.analysis.baseline import Basis
 from lumos.analysis.bounds import Bound, Rung, StepBounds, bounds
-from lumos.graph.job import CollectiveKind, Job
+from lumos.graph.job import CollectiveKind, Job, TaskKind
+from lumos.whatif.scale import with_durations
 from tests.analysis.steps import baseline_of
 from tests.drawing import Drawing
 from tests.simulate.jobs import jobs
@@ -85,10 +87,18 @@ def test_a_host_without_overhead_leaves_the_device() -> None:
     assert lengths(job)[Rung.FAST_HOST] == (20, 20)
 
 
-def test_limits_are_taken_away_one_after_another() -> None:
-    """What is left without communication and without the host is the computation, 60 + 10."""
+def test_a_straggler_takes_what_its_peers_take_in_the_mean() -> None:
+    """Rank 1's 60 and rank 0's 40 are 50 for both; without a host that is 50 + 10 besides."""
     found = lengths(data_parallel().job())
-    assert found[Rung.FAST_HOST] == (100, 70)
+    assert found[Rung.NO_STRAGGLER] == (95, 65)
+    assert found[Rung.FAST_HOST] == (100, 60)
+
+
+def test_limits_are_taken_away_one_after_another() -> None:
+    ladder, found = rungs(data_parallel().job())
+    together = [found[rung].together_ns for rung in found]
+    assert ladder.unchanged.length_ns == 105
+    assert together == [105, 75, 75, 65, 60]
 
 
 def pipeline(*, synchronous: bool = False) -> Drawing:
@@ -188,10 +198,31 @@ def test_no_bound_is_longer_than_the_step_where_the_order_is_fixed(job: Job) -> 
     """Once: but for transfers, which overlapped with nothing can be longer than what was exposed."""
     ladder, found = rungs(job, Basis.ONCE)
     length = ladder.unchanged.length_ns
-    for rung in set(found) - {Rung.PERFECT_OVERLAP}:
+    for rung in (Rung.NO_COMMUNICATION_WAIT, Rung.NO_BUBBLE, Rung.FAST_HOST):
         assert (found[rung].alone_ns or 0) <= length
-    together = [one.together_ns for one in ladder.bounds]
-    assert together[2:] == sorted(together[2:], reverse=True)
+    for before, after in (
+        (Rung.PERFECT_OVERLAP, Rung.NO_BUBBLE),
+        (Rung.NO_STRAGGLER, Rung.FAST_HOST),
+    ):
+        assert found[after].together_ns <= found[before].together_ns
+
+
+@thorough
+@given(jobs(most_ranks=2, most_threads=3, calls=60), st.data())
+def test_durations_of_the_step_are_those_of_its_copies_in_whatever_order(
+    job: Job, data: st.DataObject
+) -> None:
+    for basis in Basis:
+        base = baseline_of(job, basis)
+        assert (base.durations_of(base.step) == base.graph.duration_ns).all()
+        rows = base.step.programs[0].rows
+        longer = rows.duration_ns + data.draw(st.integers(1, 9)) * (rows.kind == TaskKind.KERNEL)
+        changed = with_durations(
+            base.step, [longer, *(p.rows.duration_ns for p in base.step.programs[1:])]
+        )
+        kernels = base.job.programs[0].rows.kind == TaskKind.KERNEL
+        difference = base.durations_of(changed) - base.graph.duration_ns
+        assert (difference[: len(kernels)] > 0).tolist() == kernels.tolist()
 
 
 @thorough

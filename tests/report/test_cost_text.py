@@ -44,6 +44,7 @@ BOUNDS = StepBounds(
         Bound(Rung.NO_COMMUNICATION_WAIT, 190 * MS, 190 * MS),
         Bound(Rung.PERFECT_OVERLAP, 171 * MS, 165 * MS),
         Bound(Rung.NO_BUBBLE, None, 165 * MS, "no message between ranks was recorded: no pipeline"),
+        Bound(Rung.NO_STRAGGLER, 180 * MS, 164_500_000),
         Bound(Rung.FAST_HOST, 201 * MS, 164 * MS, unknown_pct=12.5),
     ),
 )
@@ -102,8 +103,8 @@ def test_frames_have_a_row_a_part_and_a_row_a_rung() -> None:
     assert frame["label"].to_list()[0] == "gemm"
     assert frame["gain_half_ms"].to_list() == [61.5, 19, 7, 0.25, 0, -3.5]
     rungs = bounds_frame(BOUNDS)
-    assert rungs["alone_ms"].to_list() == [190, 171, None, 201]
-    assert rungs["reason"].null_count() == 3
+    assert rungs["alone_ms"].to_list() == [190, 171, None, 180, 201]
+    assert rungs["reason"].null_count() == 4
     empty = FOUND[1]
     assert cost_frame(empty[0]).columns == frame.columns
     assert bounds_frame(empty[1]).columns == rungs.columns

@@ -24,7 +24,7 @@ from lumos.analysis.replay import StepReplay, event_rows, percent, span_of
 from lumos.graph.execution import ExecutionGraph
 from lumos.graph.job import NONE, Job
 from lumos.graph.timeline import Timeline
-from lumos.settle import settle
+from lumos.settle import Settled, settle
 from lumos.simulate import run, to_timeline
 from lumos.whatif.back_to_back import back_to_back, without_late_delays
 
@@ -77,6 +77,8 @@ class Baseline:
 
     `step` is the step by itself, `job` its copies. `mark[task]` numbers the copy whose end a task
     counts to, NONE for tasks that count to none; `start_ns` is the begin of the first copy.
+    `order` are the numbers of each rank's rows before the threads were put in the order of their
+    arrival, None where that changed nothing.
     """
 
     unchanged: Unchanged
@@ -86,6 +88,18 @@ class Baseline:
     mark: NDArray[np.int32] = field(repr=False)
     copies: int
     start_ns: int
+    order: tuple[NDArray[np.intp] | None, ...] = field(repr=False)
+
+    def durations_of(self, step: Job) -> NDArray[np.int64]:
+        """The column for `graph` of a step that differs from the unchanged one in durations [ns]."""
+        durations = self.graph.duration_ns.copy()
+        for place, order in enumerate(self.order):
+            column = np.tile(
+                step.programs[step.placement.role[place]].rows.duration_ns, self.copies
+            )
+            own = slice(int(self.graph.row_offset[place]), int(self.graph.row_offset[place + 1]))
+            durations[own] = column if order is None else column[order]
+        return durations
 
     def length_ns(self, ends_ns: NDArray[np.int64]) -> int:
         """How long the step takes in a run where the copies end at `ends_ns` (copies,) [ns]."""
@@ -98,9 +112,10 @@ class Baseline:
 
     def length_of(self, step: Job) -> int:
         """How long a changed step takes, run as the unchanged one was, delays included [ns]."""
-        job, graph = _run_as(self.unchanged.basis, step)
-        end_ns = run(graph, delays=True).end_ns
-        return self.length_ns(_ends_ns(_marks(job, graph, self.copies), self.copies, end_ns))
+        settled = _run_as(self.unchanged.basis, step)
+        end_ns = run(settled.graph, delays=True).end_ns
+        mark = _marks(settled.job, settled.graph, self.copies)
+        return self.length_ns(_ends_ns(mark, self.copies, end_ns))
 
 
 def baseline(
@@ -118,9 +133,11 @@ def baseline(
     measured period, where it is known.
     """
     step, copies, start = job, 1, 0
+    order: tuple[NDArray[np.intp] | None, ...] = (None,) * len(job.placement.role)
     if basis is Basis.BACK_TO_BACK:
         step, copies = without_late_delays(job, measured), WARM_UP_COPIES + MEASURED_COPIES
-        job, graph = _run_as(basis, step)
+        settled = _run_as(basis, step)
+        job, graph, order = settled.job, settled.graph, settled.order
     times = run(graph, delays=True)
     if basis is Basis.ONCE:
         period_ns = figures.measured_ns
@@ -128,15 +145,14 @@ def baseline(
     mark = _marks(job, graph, copies)
     length = _length_ns(basis, start, _ends_ns(mark, copies, times.end_ns))
     unchanged = Unchanged(figures.step, basis, length, period_ns, figures.error_pct)
-    return Baseline(unchanged, step, job, graph, mark, copies, start)
+    return Baseline(unchanged, step, job, graph, mark, copies, start, order)
 
 
-def _run_as(basis: Basis, step: Job) -> tuple[Job, ExecutionGraph]:
-    """A step and its graph as they are run, threads in the order of their arrival."""
+def _run_as(basis: Basis, step: Job) -> Settled:
+    """A step as it is run, threads in the order of their arrival."""
     if basis is Basis.BACK_TO_BACK:
         step = back_to_back(step, WARM_UP_COPIES + MEASURED_COPIES)
-    settled = settle(step)
-    return settled.job, settled.graph
+    return settle(step)
 
 
 def measured_period_ns(job: Job, measured: Timeline) -> int | None:

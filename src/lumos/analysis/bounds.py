@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumos.analysis.baseline import Baseline, Unchanged
+from lumos.analysis.typical import peers, typical
 from lumos.graph.execution import ExecutionGraph, Rule
 from lumos.graph.job import NONE, CollectiveKind, Program, TaskKind
 from lumos.graph.labels import host_computes
@@ -28,6 +29,7 @@ class Rung(Enum):
     NO_COMMUNICATION_WAIT = "no_communication_wait"
     PERFECT_OVERLAP = "perfect_overlap"
     NO_BUBBLE = "no_bubble"
+    NO_STRAGGLER = "no_straggler"
     FAST_HOST = "fast_host"
 
 
@@ -149,6 +151,23 @@ def _no_bubble(base: Baseline, freed: _Freed) -> _Freed:
     return replace(freed, graph=_without_rendezvous(freed.graph, messages))
 
 
+def _no_straggler(base: Baseline, freed: _Freed) -> _Freed:
+    """Every rank takes what its peers take in the mean, row by row.
+
+    rank 0 | op |..wait..|= a =|        | op ..|= a =|
+    rank 1 | op .........|= a =|   ->   | op ..|= a =|
+    """
+    if len(base.job.placement.ranks) == 1:
+        raise _NotApplicableError("one rank was traced")
+    if not any(len(group) > 1 for group in peers(base.step)):
+        raise _NotApplicableError("no two of the traced ranks run the same program")
+    usual = base.durations_of(typical(base.step))
+    # what an earlier rung made free stays free
+    untouched = freed.graph.duration_ns == base.graph.duration_ns
+    duration = np.where(untouched, usual, freed.graph.duration_ns)
+    return replace(freed, graph=replace(freed.graph, duration_ns=duration))
+
+
 def _fast_host(base: Baseline, freed: _Freed) -> _Freed:
     """The host takes no time: operators, calls and pauses are free, data loading is not.
 
@@ -170,6 +189,7 @@ _RUNGS: tuple[tuple[Rung, Callable[[Baseline, _Freed], _Freed]], ...] = (
     (Rung.NO_COMMUNICATION_WAIT, _no_communication_wait),
     (Rung.PERFECT_OVERLAP, _perfect_overlap),
     (Rung.NO_BUBBLE, _no_bubble),
+    (Rung.NO_STRAGGLER, _no_straggler),
     (Rung.FAST_HOST, _fast_host),
 )
 

@@ -19,6 +19,7 @@ RUNGS = {
     "communication_wait": "no_communication_wait",
     "overlap": "perfect_overlap",
     "bubble": "no_bubble",
+    "straggler": "no_straggler",
     "host": "fast_host",
 }
 """Figures of --fail-if and the rungs they are the gain of."""
@@ -59,7 +60,7 @@ def cost(
             metavar="CONDITION",
             help="Exit with 4 beyond a limit in % of the step (repeatable): 'gain>20%' (of a part "
             "twice as fast), 'error>5%', or what a rung alone gains: 'communication_wait>5%', "
-            "'overlap>10%', 'bubble>10%', 'host>20%'.",
+            "'overlap>10%', 'bubble>10%', 'straggler>5%', 'host>20%'.",
         ),
     ] = None,
     no_cache: Annotated[

@@ -43,6 +43,7 @@ RUNG_WORDS = {
     Rung.NO_COMMUNICATION_WAIT: "no communication wait",
     Rung.PERFECT_OVERLAP: "perfect overlap",
     Rung.NO_BUBBLE: "no bubble",
+    Rung.NO_STRAGGLER: "no straggler",
     Rung.FAST_HOST: "infinitely fast host",
 }
 
