@@ -247,13 +247,16 @@ class Thread:
         call: int = 1,
         peer: int = NONE,
         synchronous: bool = False,
+        delay: int = 0,
     ) -> int:
         """A launching call and its communication task."""
         at = self.rank.add(TaskKind.LAUNCH, LAUNCH_CALL, self.number, call)
         number = list(self.rank.drawing.groups).index(group)
         self.rank.collectives.append(Collective(kind, number, peer=peer, synchronous=synchronous))
         entry = len(self.rank.collectives) - 1
-        self.rank.add(TaskKind.COLLECTIVE, name, stream, duration, launch=at, collective=entry)
+        self.rank.add(
+            TaskKind.COLLECTIVE, name, stream, duration, launch=at, collective=entry, delay_ns=delay
+        )
         return at
 
     def record(self, stream: int, slot: str, duration: int = 0) -> int:

@@ -260,7 +260,7 @@ def test_the_cost_of_a_sleeping_host_is_its_sleep(delayed: lumos.JobTraces, step
     cost_ms = {one.label: one.gain_free_ns / 1e6 for one in hosts}
     pauses_ms = hosts[1].own_ns / 1e6  # the other rank's pauses: what a host has without a sleep
     assert hosts[0].label == "rank 1"
-    assert cost_ms["rank 1"] - pauses_ms == pytest.approx(20, abs=1.5)
+    assert cost_ms["rank 1"] - pauses_ms == pytest.approx(20, abs=2)
     assert cost_ms["rank 0"] == pytest.approx(0, abs=1)
 
 

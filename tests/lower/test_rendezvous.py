@@ -150,6 +150,23 @@ def test_a_stream_wait_for_a_collective_waits_for_its_end() -> None:
     assert run["k", 0][0] == run["c", 1][1] == 152
 
 
+@pytest.mark.parametrize(("delay", "begin"), [(30, 70), (100, 100)])
+def test_a_member_that_is_late_for_no_reason_is_there_late(delay: int, begin: int) -> None:
+    """rank 0 | delay |......|== 50 ==|
+    rank 1    |  a 70       ||== 50 ==|
+    """
+    drawn = Drawing()
+    drawn.group("all", 0, 1)
+    for before, late in ((0, delay), (70, 0)):
+        rank = drawn.rank()
+        main = rank.thread()
+        main.work("a", before)
+        main.collective(rank.stream(1), "c", 50, "all", delay=late)
+    run = drawn.run(delays=True)
+    assert run["c", 0] == (delay, begin + 50)
+    assert run["c", 1] == (70, begin + 50)
+
+
 def message(send_at: int, receive_at: int, *, synchronous: bool = False) -> Drawing:
     """Rank 0 sends to rank 1.
 

@@ -128,11 +128,9 @@ def _perfect_overlap(base: Baseline, freed: _Freed) -> _Freed:
     graph = _without_rendezvous(freed.graph, _meets(base))
     busy = np.bincount(graph.processor[communicates], weights=graph.duration_ns[communicates])
     least = round(float(busy.max()) / base.copies)
-    graph = replace(
-        graph,
-        duration_ns=np.where(communicates, 0, graph.duration_ns),
-        delay_ns=np.where(communicates, 0, graph.delay_ns),
-    )
+    delay = np.where(communicates, 0, graph.delay_ns)
+    delay[graph.opening[: graph.rows][communicates[: graph.rows]]] = 0
+    graph = replace(graph, duration_ns=np.where(communicates, 0, graph.duration_ns), delay_ns=delay)
     return replace(freed, graph=graph, least_ns=max(freed.least_ns, least))
 
 

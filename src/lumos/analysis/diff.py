@@ -155,9 +155,7 @@ def side_of_rank(
     place = placement.ranks.index(rank)
     program = job.programs[placement.role[place]]
     replayed = simulate(graph, delays=True).ranks[place]
-    # the row's own delay stands between its readiness and its start too
-    waited = np.maximum(replayed.wait_ns - program.rows.delay_ns, 0)
-    waiting = np.where(program.rows.kind == TaskKind.COLLECTIVE, waited, 0)
+    waiting = np.where(program.rows.kind == TaskKind.COLLECTIVE, replayed.wait_ns, 0)
     alone = replace(
         job, programs=(program,), placement=replace(placement, ranks=(rank,), role=(0,))
     )

@@ -85,9 +85,9 @@ class ExecutionGraph:
     rank in the placement; `release_ns` is the earliest start that the recorded starting state
     allows. `order` is one order in which the tasks can be run. `row_offset[r]` is the first task
     of rank `r`; `opening[t]` is the task at which a row's time begins (itself, or the marker in
-    front of it where the row waits for other ranks). `device` numbers the GPUs of kernels that take
-    part in contention, NONE for all other tasks; `waves` says how many times over a kernel fills
-    its GPU.
+    front of it where the row waits for other ranks): there its delay stands. `device` numbers the
+    GPUs of kernels that take part in contention, NONE for all other tasks; `waves` says how many
+    times over a kernel fills its GPU.
     """
 
     duration_ns: NDArray[np.int64]

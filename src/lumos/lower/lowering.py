@@ -127,7 +127,7 @@ def _graph(
             context.program.rows,
             slice(context.offset, context.offset + len(context.program.rows)),
         )
-        duration[own], delay[own] = table.duration_ns, table.delay_ns
+        duration[own], delay[context.opening] = table.duration_ns, table.delay_ns
         processor[own] = table.processor + context.processor_offset
         rank[own] = number
         is_stream = np.array([p.is_stream for p in context.program.processors], bool)
