@@ -162,7 +162,7 @@ class Rank:
         row: dict[str, float] = dict.fromkeys(Rows.__dataclass_fields__, NONE)
         row.update(
             kind=kind, name=self.names.setdefault(name, len(self.names)), processor=processor,
-            duration_ns=duration, delay_ns=0, distance=0, block=len(self.blocks) - 1, waves=0,
+            duration_ns=duration, delay_ns=0, distance=0, block=len(self.blocks) - 1, waves=0, work_share=1,
             frozen=kind == TaskKind.GAP, phase=Phase.UNKNOWN,
             event=NONE if kind in (TaskKind.GAP, TaskKind.SIGNAL) else len(self.rows),
         )  # fmt: skip

@@ -152,6 +152,7 @@ class ProgramBuilder:
             "duration_ns": np.int64,
             "delay_ns": np.int64,
             "event": np.int64,
+            "work_share": np.float32,
             "frozen": np.bool_,
         }
         rows = Rows(
@@ -179,7 +180,7 @@ class ProgramBuilder:
         row = dict.fromkeys(Rows.__dataclass_fields__, NONE)
         row.update(
             kind=kind, name=self._names.setdefault(name, len(self._names)), processor=processor,
-            duration_ns=duration, delay_ns=0, distance=0, block=len(self._blocks) - 1, frozen=0,
+            duration_ns=duration, delay_ns=0, distance=0, block=len(self._blocks) - 1, frozen=0, work_share=1,
         )  # fmt: skip
         row.update(columns)
         self._columns.append(row)

@@ -76,6 +76,7 @@ def assemble_program(
             np.broadcast_to(np.float32(0), len(block)), waves_of_tasks(trace, tasks)
         ),
         work=np.full(len(kind), NONE, np.int32),
+        work_share=np.zeros(len(kind), np.float32),
         phase=np.zeros(len(kind), np.uint8),
         layer=np.full(len(kind), NONE, np.int16),
         micro_batch=np.full(len(kind), NONE, np.int16),

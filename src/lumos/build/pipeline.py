@@ -117,11 +117,14 @@ def build_rank(
         Counter(wait.evidence.name.lower() for wait in waits),
         stream_waits,
     )
-    work, works = describe_work(trace, nesting, program, described)
+    works = describe_work(trace, nesting, program, described)
     phase, layer, micro_batch = recognise_structure(trace, nesting, program, thread_labels)
-    rows = program.rows.with_columns(work=work, phase=phase, layer=layer, micro_batch=micro_batch)
+    rows = program.rows.with_columns(
+        work=works.number, work_share=works.share,
+        phase=phase, layer=layer, micro_batch=micro_batch,
+    )  # fmt: skip
     return (
-        replace(program, rows=rows, works=works, provenance=provenance),
+        replace(program, rows=rows, works=works.table, provenance=provenance),
         run,
         described,
         impossible,

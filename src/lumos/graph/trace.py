@@ -58,6 +58,7 @@ class Argument(IntEnum):
     REGISTERS_PER_THREAD = 17
     SHARED_MEMORY_BYTES = 18
     BLOCK = 19  # text: threads of a block in three directions
+    INPUT_VALUES = 20  # text: an operator's inputs that are no tensors, a list of texts
 
 
 TEXT_ARGUMENTS = frozenset(
@@ -67,6 +68,7 @@ TEXT_ARGUMENTS = frozenset(
         Argument.GROUP_NAME,
         Argument.GROUP_RANKS,
         Argument.BLOCK,
+        Argument.INPUT_VALUES,
     }
 )
 

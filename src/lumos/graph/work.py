@@ -45,7 +45,8 @@ class Work:
     """One distinct piece of work; None or empty where the trace does not tell.
 
     `operator` is the innermost operator around the launch, `shapes` and `dtypes` those of its
-    inputs in order, `bytes` what a copy, set or collective moves.
+    inputs in order, `values` the texts of those that are no tensors (of convolutions and attention),
+    `bytes` what a copy, set or collective moves.
     """
 
     kind: WorkKind
@@ -54,6 +55,7 @@ class Work:
     dtypes: tuple[str, ...] = ()
     gemm: Gemm | None = None
     bytes: int | None = None
+    values: tuple[str, ...] = ()
 
 
 class Phase(IntEnum):

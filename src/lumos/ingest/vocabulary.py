@@ -66,6 +66,7 @@ ARGUMENT_OF_KEY: dict[str, Argument] = {
     "registers per thread": Argument.REGISTERS_PER_THREAD,
     "shared memory": Argument.SHARED_MEMORY_BYTES,
     "block": Argument.BLOCK,
+    "Concrete Inputs": Argument.INPUT_VALUES,
 }
 """Arguments that go to the sparse table. A number that is not one is left out."""
 
