@@ -69,7 +69,7 @@ class Rows:
     frozen: NDArray[np.bool_]  # host time between operators that no rule explains
     waves: NDArray[np.float32]  # how many times over a kernel fills its GPU; 0 where unknown
     work: NDArray[np.int32]  # of a device row: index into Program.works
-    work_share: NDArray[np.float32]  # of a device row: its part of that work (build/work.py, shares)
+    work_share: NDArray[np.float32]  # of a device row: its part of that work (build.work)
     phase: NDArray[np.uint8]  # Phase; UNKNOWN where nothing tells
     layer: NDArray[np.int16]  # NONE where nothing tells
     micro_batch: NDArray[np.int16]  # NONE where nothing tells
