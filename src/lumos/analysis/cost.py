@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from lumos.analysis.baseline import Baseline, Unchanged
 from lumos.errors import UsageError
 from lumos.graph.job import NONE, Job, Program, TaskKind
-from lumos.graph.labels import By, Labels, labels
+from lumos.graph.labels import HOST, By, Labels, labels
 from lumos.simulate.batch import Scenarios, ends_of_each
 from lumos.whatif.selection import is_host_overhead, loads_data
 
@@ -178,11 +178,11 @@ def _parts(base: Baseline, by: Grouping) -> _Parts:
 
 
 def _by_class(program: Program, _: str) -> Labels:
+    """Classes, the host's rows told apart: overhead, data loading, and idle threads of no class."""
     known = labels(program, By.CLASS)
-    loading = loads_data(program)
-    if not loading.any():
-        return known
-    number = np.where(loading, len(known.texts), known.number).astype(np.int32)
+    number = known.number.copy()
+    number[known.rows_of(HOST) & ~is_host_overhead(program)] = NONE
+    number[loads_data(program)] = len(known.texts)
     return Labels(number, (*known.texts, DATA_LOADING))
 
 

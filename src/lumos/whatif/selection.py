@@ -100,17 +100,25 @@ def loads_data(program: Program) -> NDArray[np.bool_]:
 def host_overhead(job: Job) -> Selection:
     """What the host adds to the computation: operators' own time, calls, pauses; no data loading.
 
-    Where the host computes (a CPU job) its operators are the computation: calls and pauses remain.
+    Pauses of threads that launch nothing are idle. Where the host computes (a CPU job) its operators are the computation: calls and pauses remain.
     """
     return Selection(tuple(is_host_overhead(program) for program in job.programs))
 
 
 def is_host_overhead(program: Program) -> NDArray[np.bool_]:
     """Which rows of a program are host overhead."""
-    host = ~program.rows.on_device & (program.rows.kind != TaskKind.COLLECTIVE)
+    rows = program.rows
+    host = ~rows.on_device & (on_leading_threads(program) | (rows.kind != TaskKind.GAP))
     if host_computes(program):
-        host &= program.rows.kind != TaskKind.OPERATOR
+        host &= rows.kind != TaskKind.OPERATOR
     return host & ~loads_data(program)
+
+
+def on_leading_threads(program: Program) -> NDArray[np.bool_]:
+    """Which rows are of the main thread or of a host thread that launches."""
+    rows = program.rows
+    calls = rows.processor[rows.kind == TaskKind.LAUNCH]
+    return np.isin(rows.processor, np.union1d(calls, [program.main_thread]))
 
 
 def inside(job: Job, operators: Iterable[str]) -> Selection:
