@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from lumos.analysis.baseline import Basis
 from lumos.analysis.bounds import Bound, Rung, StepBounds, bounds
 from lumos.graph.job import CollectiveKind, Job, TaskKind
+from lumos.graph.work import Gemm, Work, WorkKind
 from lumos.whatif.scale import with_durations
 from tests.analysis.steps import baseline_of
 from tests.drawing import Drawing
@@ -94,11 +97,57 @@ def test_a_straggler_takes_what_its_peers_take_in_the_mean() -> None:
     assert found[Rung.FAST_HOST] == (100, 60)
 
 
+def gemm_of_a_millisecond() -> Drawing:
+    """A GEMM of 1024 x 1024 x 1024 that took 1 ms, and a kernel of unknown work of 3 ms."""
+    drawn = Drawing()
+    rank = drawn.rank()
+    main, stream = rank.thread(), rank.stream(1)
+    main.launch(stream, "gemm", 1_000_000)
+    main.launch(stream, "other", 3_000_000)
+    rank.rows[1]["work"] = 0
+    return drawn
+
+
+def with_gpu(job: Job, gpu: str) -> Job:
+    (program,) = job.programs
+    work = Work(
+        WorkKind.GEMM, "aten::mm", ((1024, 1024), (1024, 1024)), ("c10::Half",) * 2,
+        Gemm(1, 1024, 1024, 1024),
+    )  # fmt: skip
+    return replace(
+        job,
+        programs=(replace(program, works=(work,)),),
+        placement=replace(job.placement, gpu=gpu),
+    )
+
+
+def test_kernels_at_roofline_take_what_their_operations_need() -> None:
+    """2 * 1024^3 operations at 312 TFLOP/s (A100, dense) are 6.88 us; what is unknown stays."""
+    _, found = rungs(with_gpu(gemm_of_a_millisecond().job(), "NVIDIA A100-SXM4-80GB"))
+    rung = found[Rung.ROOFLINE]
+    assert rung.alone_ns == pytest.approx(3_000_000 + 2 * 1024**3 / 312e12 * 1e9, abs=1)
+    assert rung.unknown_pct == pytest.approx(75)
+
+
+def test_a_gpu_that_is_not_known_has_no_roofline() -> None:
+    _, found = rungs(with_gpu(gemm_of_a_millisecond().job(), "NVIDIA X1"))
+    assert found[Rung.ROOFLINE].reason == "'NVIDIA X1' is not in the catalogue of hardware"
+    _, found = rungs(with_gpu(gemm_of_a_millisecond().job(), ""))
+    assert found[Rung.ROOFLINE].reason == "the GPU is not named"
+
+
+def test_a_kernel_that_beats_its_roofline_keeps_its_time() -> None:
+    drawn = gemm_of_a_millisecond()
+    drawn.ranks[0].rows[1]["duration_ns"] = 1000
+    ladder, found = rungs(with_gpu(drawn.job(), "NVIDIA A100-SXM4-80GB"))
+    assert found[Rung.ROOFLINE].alone_ns == ladder.unchanged.length_ns
+
+
 def test_limits_are_taken_away_one_after_another() -> None:
     ladder, found = rungs(data_parallel().job())
     together = [found[rung].together_ns for rung in found]
     assert ladder.unchanged.length_ns == 105
-    assert together == [105, 75, 75, 65, 60]
+    assert together == [105, 75, 75, 65, 60, 60]
 
 
 def pipeline(*, synchronous: bool = False) -> Drawing:

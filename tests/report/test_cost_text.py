@@ -45,7 +45,8 @@ BOUNDS = StepBounds(
         Bound(Rung.PERFECT_OVERLAP, 171 * MS, 165 * MS),
         Bound(Rung.NO_BUBBLE, None, 165 * MS, "no message between ranks was recorded: no pipeline"),
         Bound(Rung.NO_STRAGGLER, 180 * MS, 164_500_000),
-        Bound(Rung.FAST_HOST, 201 * MS, 164 * MS, unknown_pct=12.5),
+        Bound(Rung.FAST_HOST, 201 * MS, 164 * MS),
+        Bound(Rung.ROOFLINE, 120 * MS, 90 * MS, unknown_pct=12.5),
     ),
 )
 ALONE = Unchanged("whole", Basis.BACK_TO_BACK, 5 * MS, None, None)
@@ -103,8 +104,8 @@ def test_frames_have_a_row_a_part_and_a_row_a_rung() -> None:
     assert frame["label"].to_list()[0] == "gemm"
     assert frame["gain_half_ms"].to_list() == [61.5, 19, 7, 0.25, 0, -3.5]
     rungs = bounds_frame(BOUNDS)
-    assert rungs["alone_ms"].to_list() == [190, 171, None, 180, 201]
-    assert rungs["reason"].null_count() == 4
+    assert rungs["alone_ms"].to_list() == [190, 171, None, 180, 201, 120]
+    assert rungs["reason"].null_count() == 5
     empty = FOUND[1]
     assert cost_frame(empty[0]).columns == frame.columns
     assert bounds_frame(empty[1]).columns == rungs.columns

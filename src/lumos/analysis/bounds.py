@@ -9,17 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lumos.analysis.baseline import Baseline, Unchanged
 from lumos.analysis.typical import peers, typical
+from lumos.catalog.hardware import find_hardware
+from lumos.estimate.roofline import roofline_of_rows
 from lumos.graph.execution import ExecutionGraph, Rule
 from lumos.graph.job import NONE, CollectiveKind, Program, TaskKind
 from lumos.graph.labels import host_computes
 from lumos.whatif.selection import is_host_overhead
 
+_COMPUTING = (TaskKind.KERNEL, TaskKind.COPY, TaskKind.SET)
 _MESSAGES = (CollectiveKind.SEND, CollectiveKind.RECEIVE)
 
 
@@ -31,6 +35,7 @@ class Rung(Enum):
     NO_BUBBLE = "no_bubble"
     NO_STRAGGLER = "no_straggler"
     FAST_HOST = "fast_host"
+    ROOFLINE = "roofline"
 
 
 @dataclass(frozen=True)
@@ -183,12 +188,36 @@ def _fast_host(base: Baseline, freed: _Freed) -> _Freed:
     )
 
 
+def _roofline(base: Baseline, freed: _Freed) -> _Freed:
+    """Kernels take the least time that their operations and bytes need on this GPU.
+
+    stream |==== gemm ====|== norm ==|   ->   |== gemm ==|= norm =|
+
+    What nothing is known of, and what beats its bound (caches), keeps its recorded duration.
+    """
+    gpu = base.job.placement.gpu
+    kernels = _tasks(base, lambda program: np.isin(program.rows.kind, _COMPUTING))
+    if not base.graph.duration_ns[kernels].any():
+        raise _NotApplicableError("no kernel was recorded")
+    if (hardware := find_hardware(gpu)) is None:
+        name = f"{gpu!r} is not in the catalogue of hardware" if gpu else "the GPU is not named"
+        raise _NotApplicableError(name)
+    least = _tasks(base, lambda program: roofline_of_rows(program, hardware), NONE)
+    known = kernels & (least != NONE)
+    total = int(base.graph.duration_ns[kernels].sum())
+    unknown = 100.0 * (1 - int(base.graph.duration_ns[known].sum()) / total)
+    duration = freed.graph.duration_ns
+    graph = replace(freed.graph, duration_ns=np.where(known, np.minimum(duration, least), duration))
+    return replace(freed, graph=graph, unknown_pct=unknown)
+
+
 _RUNGS: tuple[tuple[Rung, Callable[[Baseline, _Freed], _Freed]], ...] = (
     (Rung.NO_COMMUNICATION_WAIT, _no_communication_wait),
     (Rung.PERFECT_OVERLAP, _perfect_overlap),
     (Rung.NO_BUBBLE, _no_bubble),
     (Rung.NO_STRAGGLER, _no_straggler),
     (Rung.FAST_HOST, _fast_host),
+    (Rung.ROOFLINE, _roofline),
 )
 
 
@@ -196,12 +225,13 @@ def _communicates(base: Baseline) -> NDArray[np.bool_]:
     return _tasks(base, lambda program: program.rows.kind == TaskKind.COLLECTIVE)
 
 
-def _tasks(base: Baseline, of: Callable[[Program], NDArray[np.bool_]]) -> NDArray[np.bool_]:
-    """Rows of programs as tasks of the graph; no marker is among them."""
-    found = np.zeros(len(base.graph), bool)
+def _tasks(base: Baseline, of: Callable[[Program], NDArray[Any]], marker: int = 0) -> NDArray[Any]:
+    """Columns of programs as one of the graph's tasks; `marker` for those that are no rows."""
+    columns = [of(program) for program in base.job.programs]
+    found = np.full(len(base.graph), marker, columns[0].dtype)
     for place, role in enumerate(base.job.placement.role):
         own = slice(int(base.graph.row_offset[place]), int(base.graph.row_offset[place + 1]))
-        found[own] = of(base.job.programs[role])
+        found[own] = columns[role]
     return found
 
 

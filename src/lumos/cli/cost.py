@@ -21,6 +21,7 @@ RUNGS = {
     "bubble": "no_bubble",
     "straggler": "no_straggler",
     "host": "fast_host",
+    "roofline": "roofline",
 }
 """Figures of --fail-if and the rungs they are the gain of."""
 FIGURES = ("gain", "error", *RUNGS)
@@ -60,7 +61,8 @@ def cost(
             metavar="CONDITION",
             help="Exit with 4 beyond a limit in % of the step (repeatable): 'gain>20%' (of a part "
             "twice as fast), 'error>5%', or what a rung alone gains: 'communication_wait>5%', "
-            "'overlap>10%', 'bubble>10%', 'straggler>5%', 'host>20%'.",
+            "'overlap>10%', 'bubble>10%', 'straggler>5%', 'host>20%', "
+            "'roofline>50%'.",
         ),
     ] = None,
     no_cache: Annotated[

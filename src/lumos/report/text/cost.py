@@ -45,6 +45,7 @@ RUNG_WORDS = {
     Rung.NO_BUBBLE: "no bubble",
     Rung.NO_STRAGGLER: "no straggler",
     Rung.FAST_HOST: "infinitely fast host",
+    Rung.ROOFLINE: "kernels at roofline",
 }
 
 
