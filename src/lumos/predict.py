@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -17,10 +18,12 @@ from lumos.fit import fit
 from lumos.fit.back_pressure import observed_depth
 from lumos.graph.execution import ExecutionGraph, Rule
 from lumos.graph.finding import Finding
-from lumos.graph.job import Job
+from lumos.graph.job import Grain, Job
 from lumos.graph.step import steps_of
 from lumos.graph.timeline import Timeline
 from lumos.graph.trace import Trace
+from lumos.ingest.op_level import find_job_trace, read_job
+from lumos.ingest.read import read
 from lumos.settle import settle
 from lumos.simulate import simulate, to_timeline
 from lumos.whatif.back_to_back import back_to_back, without_late_delays
@@ -32,11 +35,15 @@ MEASURED_COPIES = 4
 
 @dataclass(frozen=True)
 class Recording:
-    """Traces, the fitted Job they recorded, and the run it was recorded in."""
+    """The fitted Job that some files recorded, and the run it was recorded in.
+
+    `traces` are those of the profiler; there are none where the files hold operations.
+    """
 
     traces: tuple[Trace, ...] = field(repr=False)
     job: Job = field(repr=False)
     measured: Timeline = field(repr=False)
+    files: tuple[str, ...] = ()
 
     @property
     def steps(self) -> tuple[str, ...]:
@@ -65,6 +72,27 @@ class Replay:
     period_ns: int | None = None
 
 
+def open_recording(
+    paths: str | Path | Sequence[str | Path],
+    *,
+    cache: bool = True,
+    doing: Callable[[str], None] = lambda _: None,
+) -> Recording:
+    """The job in files, folders and globs: traces of the profiler, or one operation-level trace.
+
+    `doing` is told what is being done. Raises UnusableInputError where no usable trace is found.
+    """
+    doing("reading traces")
+    file = find_job_trace(paths)
+    if file is not None:
+        job, measured = read_job(file)
+        with _naming_files((str(file),)):
+            return Recording((), fit(job, measured), measured, (str(file),))
+    traces = read(paths, cache=cache)
+    doing(f"building the job of {len(traces)} ranks")
+    return record(traces)
+
+
 def record(traces: Sequence[Trace]) -> Recording:
     """Build and fit the Job that the traces recorded."""
     if not traces:
@@ -75,18 +103,19 @@ def record(traces: Sequence[Trace]) -> Recording:
             f"{traces[0].source}: no operator or runtime call in any step; "
             "record with both the CPU and the GPU activity"
         )
-    with _naming_files(traces):
-        return Recording(tuple(traces), fit(job, measured), measured)
+    files = tuple(trace.source for trace in traces)
+    with _naming_files(files):
+        return Recording(tuple(traces), fit(job, measured), measured, files)
 
 
 @contextmanager
-def _naming_files(traces: Sequence[Trace]) -> Iterator[None]:
+def _naming_files(files: Sequence[str]) -> Iterator[None]:
     """A job knows ranks; whoever reads that it cannot be run wants to know the files."""
     try:
         yield
     except UnusableInputError as error:
-        more = f" and {len(traces) - 1} more files" if len(traces) > 1 else ""
-        raise type(error)(f"{traces[0].source}{more}: {error}") from error
+        more = f" and {len(files) - 1} more files" if len(files) > 1 else ""
+        raise type(error)(f"{files[0]}{more}: {error}") from error
 
 
 def replay_steps(
@@ -96,7 +125,7 @@ def replay_steps(
     chosen = recording.steps if steps is None else tuple(steps)
     blocks = [block_of(recording, name) for name in chosen]
     period = measured_period_ns(recording.job, recording.measured)
-    with _naming_files(recording.traces):
+    with _naming_files(recording.files):
         return [
             replace(
                 _replay(name, *steps_of(recording.job, recording.measured, block, block + 1), drop),
@@ -109,7 +138,7 @@ def replay_steps(
 def replay_whole(recording: Recording, drop: Collection[Rule] = ()) -> Replay:
     """All steps in one run, from the recorded start of the first."""
     last = len(recording.steps)
-    with _naming_files(recording.traces):
+    with _naming_files(recording.files):
         return _replay("whole", *steps_of(recording.job, recording.measured, 0, last), drop)
 
 
@@ -154,7 +183,12 @@ def baseline_of(replay: Replay, basis: Basis = Basis.BACK_TO_BACK) -> Baseline:
 def predict_steps(recording: Recording, from_step: str) -> list[StepPrediction]:
     """All other steps from `from_step` alone, run back to back with the host running ahead."""
     source = block_of(recording, from_step)
-    with _naming_files(recording.traces):
+    if recording.job.grain is Grain.OPERATION:
+        raise UsageError(
+            f"{recording.files[0]}: other steps cannot be predicted from a trace of whole "
+            "operations; it does not tell what one step waits for in the step before"
+        )
+    with _naming_files(recording.files):
         alone = _alone(recording, source)
         period, host = steady(alone) if alone is not None else (None, None)
     measured_periods = periods_ns(recording.job, recording.measured)

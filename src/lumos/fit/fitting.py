@@ -24,7 +24,7 @@ from lumos.fit.readiness import (
     ready_for_contention,
 )
 from lumos.graph.execution import ExecutionGraph, Rule
-from lumos.graph.job import NONE, Job, Lags, Program, TaskKind
+from lumos.graph.job import NONE, Grain, Job, Lags, Program, TaskKind
 from lumos.graph.timeline import Timeline
 from lumos.lower import lower
 from lumos.lower.classes import (
@@ -53,7 +53,12 @@ def fit(job: Job, measured: Timeline) -> Job:
 
     `measured` is the run that the rows were recorded in. Recorded start times decide lags and
     own times only through typical values by class; delays are kept beside and used on demand.
+    Whole operations have no lags: each starts as soon as what it waits for allows.
     """
+    if job.grain is Grain.OPERATION:
+        graph = lower(job)
+        own = _transfer_times(job, graph, *measured_times(graph, measured))
+        return _with_delays(own, measured)
     return _with_delays(_with_lags(job, measured), measured)
 
 
