@@ -30,7 +30,6 @@ from lumos.graph.finding import Finding
 from lumos.graph.job import Job
 from lumos.graph.timeline import Timeline
 from lumos.graph.trace import Trace
-from lumos.ingest.read import read
 from lumos.report.plain import plain
 from lumos.units import ms
 
@@ -46,9 +45,12 @@ WHOLE = "whole"
 def load(paths: str | Path | Sequence[str | Path], *, cache: bool = True) -> JobTraces:
     """The traces of one job from files, folders and globs, built into a Job and fitted.
 
+    Traces of the profiler, or one operation-level trace (`trace-NAME.parquet`, with its
+    `meta-NAME.yaml` beside it).
+
     Raises UnusableInputError where no usable trace is found.
     """
-    return JobTraces(predict.record(read(paths, cache=cache)))
+    return JobTraces(predict.open_recording(paths, cache=cache))
 
 
 class JobTraces:
@@ -62,7 +64,7 @@ class JobTraces:
 
     @property
     def traces(self) -> tuple[Trace, ...]:
-        """What each rank recorded."""
+        """What each rank recorded; empty where the file holds whole operations."""
         return self.recording.traces
 
     @property
@@ -133,9 +135,10 @@ class JobTraces:
         lines = [
             f"JobTraces of {len(ranks)} of {placement.world_size} ranks"
             + (f" on {plain(placement.gpu)}" if placement.gpu else "")
-            + f": {events:,} events, {rows:,} rows, {ms(self.measured.span_ns):,.1f} ms",
+            + (f": {events:,} events" if self.traces else ": whole operations")
+            + f", {rows:,} rows, {ms(self.measured.span_ns):,.1f} ms",
             f"  steps: {_some(self.steps)}",
-            f"  files: {_some([Path(trace.source).name for trace in self.traces])}",
+            f"  files: {_some([Path(file).name for file in self.recording.files])}",
         ]
         lines += [f"  {finding.severity}: {plain(finding.message)}" for finding in self.findings]
         return "\n".join(lines)

@@ -80,7 +80,7 @@ def open_recording(
 ) -> Recording:
     """The job in files, folders and globs: traces of the profiler, or one operation-level trace.
 
-    `doing` is told what is being done. Raises UnusableInputError where no usable trace is found.
+    `doing` hears what is being done. Raises UnusableInputError where no usable trace is found.
     """
     doing("reading traces")
     file = find_job_trace(paths)

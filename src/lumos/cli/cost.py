@@ -80,16 +80,12 @@ def cost(
     from lumos.analysis.bounds import bounds
     from lumos.analysis.cost import MOST_PARTS, costs, default_groupings, parse_groupings
     from lumos.cli.gates import check_gates, parse_gates
-    from lumos.ingest.read import read
 
     gates = parse_gates(fail_if or (), FIGURES)
     groupings = parse_groupings(by or ())
     found = []
     with progress() as doing:
-        doing("reading traces")
-        traces = read(paths, cache=not no_cache)
-        doing(f"building the job of {len(traces)} ranks")
-        recording = predict.record(traces)
+        recording = predict.open_recording(paths, cache=not no_cache, doing=doing)
         names = step or [predict.median_step(recording)]
         for name in dict.fromkeys(recording.steps[predict.block_of(recording, n)] for n in names):
             doing(f"replaying {name}")

@@ -63,16 +63,12 @@ def diff(
     from lumos import predict
     from lumos.analysis.diff import diff as explain
     from lumos.cli.gates import check_gates, parse_gates
-    from lumos.ingest.read import read
 
     gates = parse_gates(fail_if or (), FIGURES)
     with progress() as doing:
         recordings = {}
         for path in dict.fromkeys(paths):
-            doing(f"reading {path}")
-            traces = read(path, cache=not no_cache)
-            doing(f"building the job of {len(traces)} ranks")
-            recordings[path] = predict.record(traces)
+            recordings[path] = predict.open_recording(path, cache=not no_cache, doing=doing)
         sides = []
         for choice in chosen:
             recording = recordings[choice.path]

@@ -27,7 +27,14 @@ def inspect(
     """
     from lumos.analysis import grade, inspection
     from lumos.build import build
+    from lumos.ingest.op_level import find_job_trace
     from lumos.ingest.read import read
+
+    if (file := find_job_trace(paths)) is not None:
+        raise UnusableInputError(
+            f"{file}: holds whole operations and no profiler's trace to grade; "
+            "see lumos replay or lumos stragglers"
+        )
 
     with progress() as doing:
         doing("reading traces")

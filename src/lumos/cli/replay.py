@@ -76,7 +76,6 @@ def replay(
     from lumos import predict
     from lumos.api import parse_rules, write_timeline
     from lumos.cli.gates import check_gates, parse_gates
-    from lumos.ingest.read import read
     from lumos.report.documents.replay import replay_document
 
     gates = parse_gates(fail_if or (), FIGURES)
@@ -88,10 +87,7 @@ def replay(
     dropped = parse_rules(drop or ())
     files: list[Path] = []
     with progress() as doing:
-        doing("reading traces")
-        traces = read(paths, cache=not no_cache)
-        doing(f"building the job of {len(traces)} ranks")
-        recording = predict.record(traces)
+        recording = predict.open_recording(paths, cache=not no_cache, doing=doing)
         names = _steps(recording, step) if step else list(recording.steps)
         sources = _steps(recording, from_step or [])
         if whole:
