@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lumos import predict
+from lumos.analysis.answers import Answers
 from lumos.analysis.baseline import Basis
 from lumos.analysis.bounds import StepBounds, bounds
 from lumos.analysis.cost import (
@@ -23,6 +25,7 @@ from lumos.analysis.diff import Diff, side_of, side_of_rank
 from lumos.analysis.diff import diff as explain
 from lumos.analysis.prediction import StepPrediction
 from lumos.analysis.replay import StepReplay
+from lumos.answer import answer
 from lumos.errors import UsageError
 from lumos.export.perfetto import write_perfetto
 from lumos.graph.execution import DROPPABLE, ExecutionGraph, Rule
@@ -127,6 +130,16 @@ class JobTraces:
         for run in self.replays():
             files.append(write_timeline(Path(folder), run.run, files))
         return files
+
+    def report(
+        self, path: str | Path, step: str | None = None, *, title: str | None = None
+    ) -> Path:
+        """Write all answers about a step, that of median span by default, as one HTML file.
+
+        `title` is the head of the page, the folder of the traces by default.
+        """
+        name = title_of(self.recording) if title is None else title
+        return write_page(answer(self.recording, step), name, Path(path))
 
     def __repr__(self) -> str:
         placement, ranks = self.job.placement, self.job.placement.ranks
@@ -318,12 +331,37 @@ def write_timeline(folder: Path, run: predict.Replay, taken: Collection[Path] = 
 
 def _write(path: Path, run: predict.Replay) -> None:
     runs = {"measured": run.measured, "replayed": run.replayed}
+    with _writing(path):
+        write_perfetto(path, run.job, runs, run.graph)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """A place that cannot be written is the user's to change."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_perfetto(path, run.job, runs, run.graph)
+        yield
     except OSError as error:
         reason = error.strerror or str(error)
         raise UsageError(f"{path}: cannot be written ({reason}); give another place") from error
+
+
+def title_of(recording: predict.Recording) -> str:
+    """What a page is called unless the user says so: the folder of the traces, or their one file."""
+    first = Path(recording.files[0])
+    if len(recording.files) == 1:
+        return first.name.partition(".")[0]
+    return first.resolve().parent.name
+
+
+def write_page(answers: Answers, title: str, path: Path) -> Path:
+    """Write the page of these answers to `path`."""
+    from lumos.report.page import page
+
+    text = page(answers, title)
+    with _writing(path):
+        path.write_text(text, encoding="utf-8")
+    return path
 
 
 def _frames(run: predict.Replay) -> Iterator[polars.DataFrame]:

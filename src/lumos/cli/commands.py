@@ -28,6 +28,7 @@ COMMANDS = (
     Verb(
         "cost", "lumos.cli.cost:cost", "Say what a step gains from each of its parts made faster."
     ),
+    Verb("report", "lumos.cli.report:report", "Write all answers as one page to send around."),
     Verb("diff", "lumos.cli.diff:diff", "Explain the difference between two runs, steps or ranks."),
 )
 

@@ -1,0 +1,38 @@
+"""Answers: all records about a job that one page is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from lumos.analysis.bounds import StepBounds
+from lumos.analysis.cost import StepCosts
+from lumos.analysis.critical_path import CriticalPath
+from lumos.analysis.replay import StepReplay
+from lumos.graph.execution import ExecutionGraph
+from lumos.graph.finding import Finding
+from lumos.graph.job import Job
+from lumos.graph.timeline import Timeline
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The replay of every step, and everything that was asked about one of them.
+
+    `chosen` is the place of that step in `steps`; `job`, `graph`, `measured` and `replayed` are of it.
+    """
+
+    steps: tuple[StepReplay, ...]
+    chosen: int
+    job: Job = field(repr=False)
+    graph: ExecutionGraph = field(repr=False)
+    measured: Timeline = field(repr=False)
+    replayed: Timeline = field(repr=False)
+    path: CriticalPath = field(repr=False)
+    costs: StepCosts
+    bounds: StepBounds
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def step(self) -> StepReplay:
+        """The replay of the step that was looked at."""
+        return self.steps[self.chosen]

@@ -1,0 +1,64 @@
+"""`lumos report`: all answers about a job as one page to send to a colleague."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lumos.cli.output import print_json, print_report, progress
+
+
+def report(
+    paths: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH...", help="Traces of one job: files, folders, globs."),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            metavar="FILE",
+            help="Where to write the page (default: report.html; with --json none is written).",
+        ),
+    ] = None,
+    step: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Look at this step (default: that of median span)."),
+    ] = None,
+    title: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Head of the page (default: the folder).")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Read the files anew, and keep nothing of them.")
+    ] = False,
+) -> None:
+    """Write all answers about a job as one HTML file.
+
+    The page opens without network and loads nothing. It looks at one step: why it takes as long as
+    it does, what would make it faster, how fast it could be, and how far the replay behind all that
+    is off. Beside every picture stands the command that prints its numbers.
+    """
+    from lumos import predict
+    from lumos.answer import answer
+    from lumos.api import title_of, write_page
+
+    with progress() as doing:
+        recording = predict.open_recording(paths, cache=not no_cache, doing=doing)
+        doing("asking all questions")
+        answers = answer(recording, step)
+        name = title_of(recording) if title is None else title
+        file = None
+        if output is not None or not json:
+            doing("writing the page")
+            file = write_page(answers, name, output or Path("report.html"))
+    if json:
+        from lumos.report.documents.report import report_document
+
+        print_json(report_document(answers, name))
+    elif file is not None:
+        from lumos.report.text.report import report_summary
+
+        print_report(report_summary(answers, file))
