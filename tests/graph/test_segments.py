@@ -52,6 +52,21 @@ def test_of_operators_inside_each_other_the_outermost_counts() -> None:
     assert both.tolist() == [0, 0, 0, NONE, 0, 0, NONE, 1]
 
 
+def test_the_innermost_can_count() -> None:
+    inner = operator_segments(linear().program(), ["linear", "addmm"], innermost=True)
+    assert inner.tolist() == [NONE, 0, 0, NONE, 0, NONE, NONE, 1]
+
+
+def test_an_operator_inside_one_of_its_name_is_told_from_it() -> None:
+    """main | mm | mm inside | mm |, as a hook makes it; then another one alone."""
+    drawn = Drawing()
+    main = drawn.rank().thread()
+    for event in (1, 2, 1, 3):
+        piece(main, "mm", event)
+    assert operator_segments(drawn.program(), ["mm"]).tolist() == [0, 0, 0, 1]
+    assert operator_segments(drawn.program(), ["mm"], innermost=True).tolist() == [NONE, 0, NONE, 1]
+
+
 def test_an_operator_that_is_not_there_has_no_segment() -> None:
     assert (operator_segments(linear().program(), ["conv"]) == NONE).all()
 

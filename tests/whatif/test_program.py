@@ -7,12 +7,13 @@ from hypothesis import HealthCheck, given, settings
 
 from lumos.graph.job import Job
 from lumos.graph.labels import By
+from lumos.graph.work import WorkKind
 from lumos.lower import lower
 from lumos.simulate import simulate
 from lumos.whatif.back_to_back import back_to_back
 from lumos.whatif.remove import remove
 from lumos.whatif.run_twice import run_twice
-from lumos.whatif.selection import Selection, everything, inside, labelled
+from lumos.whatif.selection import Selection, everything, inside, labelled, operators_of_kind
 from tests.drawing import Drawing, run
 from tests.graph.test_segments import names, piece
 from tests.oracle import oracle_times
@@ -65,6 +66,29 @@ def test_an_operator_runs_twice_with_its_kernels() -> None:
     ran = run(job)
     assert (ran["flash"], ran["gemm#1"], ran["gemm#2"]) == ((5, 55), (55, 105), (105, 155))
     assert len(job.programs[0].rows) == 12
+
+
+def test_operators_go_by_their_family() -> None:
+    drawn = Drawing()
+    main = drawn.rank().thread()
+    for name in ("aten::linear", "aten::addmm", "aten::gelu", "aten::_flash_attention_forward"):
+        main.work(name, 5)
+    job = drawn.job()
+    assert operators_of_kind(job, WorkKind.GEMM) == {"aten::linear", "aten::addmm"}
+    assert operators_of_kind(job, WorkKind.ATTENTION) == {"aten::_flash_attention_forward"}
+
+
+def test_of_a_linear_layer_the_product_runs_twice() -> None:
+    drawn = Drawing()
+    main = drawn.rank().thread()
+    piece(main, "aten::linear", 1)
+    piece(main, "aten::addmm", 2)
+    piece(main, "aten::linear", 1)
+    job = drawn.job()
+    gemms = operators_of_kind(job, WorkKind.GEMM)
+    again = ["aten::linear", "aten::addmm", "aten::addmm", "aten::linear"]
+    assert names(run_twice(job, gemms, innermost=True).programs[0]) == again
+    assert len(run_twice(job, gemms).programs[0].rows) == 6
 
 
 @thorough

@@ -15,12 +15,14 @@ from lumos.graph.blocks import concatenate
 from lumos.graph.job import NONE, Program, Rows, TaskKind
 
 
-def operator_segments(program: Program, operators: Collection[str]) -> NDArray[np.int32]:
+def operator_segments(
+    program: Program, operators: Collection[str], *, innermost: bool = False
+) -> NDArray[np.int32]:
     """For each row the number of the segment it is in, NONE outside; device rows are in none.
 
     A segment is one run of an operator of these names: from its first piece of own time to its
     last, with all that its thread does between them. Of operators inside each other the outermost
-    counts.
+    counts, or the `innermost`.
     """
     rows = program.rows
     number = np.full(len(rows), NONE, np.int32)
@@ -30,7 +32,8 @@ def operator_segments(program: Program, operators: Collection[str]) -> NDArray[n
     host = np.flatnonzero(~rows.on_device)
     host = host[np.argsort(rows.processor[host], kind="stable")]  # places count thread by thread
     pieces = np.flatnonzero((rows.kind[host] == TaskKind.OPERATOR) & named[rows.name[host]])
-    first, last = _outermost(*_runs(rows, host, pieces))
+    first, last = _runs(rows, host, pieces)
+    first, last = _innermost(first, last) if innermost else _outermost(first, last)
     for segment, (low, high) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
         number[host[low : high + 1]] = segment
     return number
@@ -39,7 +42,10 @@ def operator_segments(program: Program, operators: Collection[str]) -> NDArray[n
 def _runs(
     rows: Rows, host: NDArray[np.intp], pieces: NDArray[np.intp]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """First and last place of each run that has some of these pieces: one trace row in one step."""
+    """First and last place of each run that has some of these pieces, in the order of the first.
+
+    A run is one trace row in one step.
+    """
     own = host[pieces]
     order = np.lexsort((pieces, rows.event[own], rows.block[own], rows.processor[own]))
     keys = np.stack([rows.event[own], rows.block[own], rows.processor[own]])[:, order]
@@ -47,14 +53,22 @@ def _runs(
     new[1:] = (np.diff(keys) != 0).any(axis=0)
     begins = np.flatnonzero(new)
     ends = np.append(begins, len(own))[1:] - 1
-    return pieces[order][begins], pieces[order][ends]
+    first, last = pieces[order][begins], pieces[order][ends]
+    by_first = np.argsort(first, kind="stable")
+    return first[by_first], last[by_first]
+
+
+def _innermost(
+    first: NDArray[np.intp], last: NDArray[np.intp]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    inner = np.ones(len(first), bool)
+    inner[:-1] = first[1:] > last[:-1]
+    return first[inner], last[inner]
 
 
 def _outermost(
     first: NDArray[np.intp], last: NDArray[np.intp]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    order = np.argsort(first, kind="stable")
-    first, last = first[order], last[order]
     outer = np.ones(len(first), bool)
     outer[1:] = first[1:] > np.maximum.accumulate(last)[:-1]
     return first[outer], last[outer]

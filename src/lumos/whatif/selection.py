@@ -16,6 +16,7 @@ from lumos.errors import UsageError
 from lumos.graph.job import CollectiveKind, Job, Program, TaskKind
 from lumos.graph.labels import By, host_computes, labels
 from lumos.graph.segments import operator_segments
+from lumos.graph.work import WorkKind, kind_of_operator
 
 DATA_LOADER = "DataLoader"
 """What PyTorch's data loader has in the names of its operators, `enumerate(DataLoader)#...`."""
@@ -119,6 +120,12 @@ def on_leading_threads(program: Program) -> NDArray[np.bool_]:
     rows = program.rows
     calls = rows.processor[rows.kind == TaskKind.LAUNCH]
     return np.isin(rows.processor, np.union1d(calls, [program.main_thread]))
+
+
+def operators_of_kind(job: Job, kind: WorkKind) -> frozenset[str]:
+    """The names of the operators of this family."""
+    names = {name for program in job.programs for name in program.names}
+    return frozenset(name for name in names if kind_of_operator(name) is kind)
 
 
 def inside(job: Job, operators: Iterable[str]) -> Selection:
