@@ -11,6 +11,7 @@ import numpy as np
 from lumos.build.assemble import assemble_program
 from lumos.build.calls import CallClass, call_classes
 from lumos.build.collectives import Communication, describe_communication
+from lumos.build.data_loading import data_loading
 from lumos.build.device import DeviceTasks, link_device_tasks, out_of_order
 from lumos.build.hand_offs import find_hand_offs
 from lumos.build.host_communication import find_host_spans, find_host_waits
@@ -29,6 +30,7 @@ from lumos.graph.finding import Finding
 from lumos.graph.job import NONE, Job, Placement, Program, Provenance
 from lumos.graph.timeline import RankTimeline, Timeline
 from lumos.graph.trace import EventKind, Trace
+from lumos.graph.work import Phase
 
 
 def build(traces: Sequence[Trace], step: int | None = None) -> tuple[Job, Timeline]:
@@ -119,6 +121,7 @@ def build_rank(
     )
     works = describe_work(trace, nesting, program, described)
     phase, layer, micro_batch = recognise_structure(trace, nesting, program, thread_labels)
+    phase[data_loading(trace, thread_labels, program, run)] = Phase.DATA_LOADING
     rows = program.rows.with_columns(
         work=works.number, work_share=works.share,
         phase=phase, layer=layer, micro_batch=micro_batch,

@@ -65,6 +65,7 @@ class Phase(IntEnum):
     FORWARD = 1
     BACKWARD = 2
     OPTIMIZER = 3
+    DATA_LOADING = 4
 
 
 # Exact names of ATen operators and the families they belong to; first match counts.

@@ -16,7 +16,7 @@ from lumos.errors import UsageError
 from lumos.graph.job import CollectiveKind, Job, Program, TaskKind
 from lumos.graph.labels import By, host_computes, labels
 from lumos.graph.segments import operator_segments
-from lumos.graph.work import WorkKind, kind_of_operator
+from lumos.graph.work import Phase, WorkKind, kind_of_operator
 
 DATA_LOADER = "DataLoader"
 """What PyTorch's data loader has in the names of its operators, `enumerate(DataLoader)#...`."""
@@ -88,14 +88,15 @@ def communication(job: Job, kinds: Collection[CollectiveKind] = tuple(Collective
 
 
 def data_loading(job: Job) -> Selection:
-    """Host rows inside the data loader's operators."""
+    """Host rows inside the data loader's operators or annotations."""
     return Selection(tuple(loads_data(program) for program in job.programs))
 
 
 def loads_data(program: Program) -> NDArray[np.bool_]:
-    """Which host rows of a program are inside the data loader's operators."""
+    """Which host rows of a program are inside the data loader's operators or annotations."""
     names = [name for name in program.names if DATA_LOADER in name]
-    return operator_segments(program, names) >= 0
+    marked = ~program.rows.on_device & (program.rows.phase == Phase.DATA_LOADING)
+    return marked | (operator_segments(program, names) >= 0)
 
 
 def host_overhead(job: Job) -> Selection:
