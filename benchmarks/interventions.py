@@ -1,0 +1,183 @@
+"""Jobs that were really changed, predicted from the recording of the unchanged one alone.
+
+    python benchmarks/interventions.py FOLDER... [--write FILE]
+
+A folder holds recordings as `validation/` makes them: each in a folder of its own, its capture.json
+beside the traces. A change that the product cannot express yet is listed without a prediction.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+from lumos.graph.job import Job
+from lumos.graph.labels import By
+from lumos.graph.work import WorkKind
+from lumos.ingest import read
+from lumos.predict import baseline_of, record, replay_steps
+from lumos.units import NS_PER_MS, NS_PER_US
+from lumos.whatif.delay import add_host_work
+from lumos.whatif.remove import remove
+from lumos.whatif.run_twice import run_twice
+from lumos.whatif.selection import inside, labelled, operators_of_kind
+from lumos.whatif.synchronize import synchronize_layers
+
+HOOK = "PythonDispatchMode"
+"""The operator that PyTorch records around each one that a dispatch mode sees."""
+HOST_WORK_US = 20
+
+
+class Change(NamedTuple):
+    """What was changed in words, the recording it is held against, and the same as a what-if."""
+
+    words: str
+    of: str
+    apply: Callable[[Job], Job] | None
+
+
+def gemms_twice(job: Job) -> Job:
+    """Every matrix product runs twice."""
+    return run_twice(job, operators_of_kind(job, WorkKind.GEMM), innermost=True)
+
+
+def no_attention(job: Job) -> Job:
+    """Attention is not run, forward and backward."""
+    return remove(job, inside(job, operators_of_kind(job, WorkKind.ATTENTION)))
+
+
+def host_work(job: Job) -> Job:
+    """Each operator that the hook sees takes its host 20 us longer."""
+    return add_host_work(job, labelled(job, By.OPERATOR, HOOK), HOST_WORK_US * NS_PER_US)
+
+
+CHANGES = {
+    "gemm_twice": Change("every GEMM twice", "gemm_hook", gemms_twice),
+    "no_attention": Change("attention removed", "base", no_attention),
+    "host_work": Change("+20 us host work per operator", "operator_hook", host_work),
+    "item_per_layer": Change("blocking `.item()` per layer", "base", synchronize_layers),
+    "copy_stream": Change("second stream copying", "base", None),
+    "layers_x2": Change("layers x2", "base", None),
+    "micro_batch_x2": Change("micro-batch x2", "base", None),
+}
+"""By the names of `validation/interventions.py`."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One recording: its folder, and medians of its steps with and without the profiler [ms]."""
+
+    folder: Path
+    intervention: str
+    profiled_ms: float
+    unprofiled_ms: float
+    spread_pct: float  # 10th to 90th percentile of unprofiled steps
+
+
+class Row(NamedTuple):
+    """A line of the table; errors in %, None where nothing is predicted."""
+
+    change: Change
+    base: Recorded
+    changed: Recorded
+    predicted_ms: float | None
+
+    @property
+    def error_pct(self) -> float | None:
+        """(predicted - measured) / measured."""
+        return None if self.predicted_ms is None else self._error(self.predicted_ms)
+
+    @property
+    def no_change_pct(self) -> float:
+        """The error of predicting that nothing changes."""
+        return self._error(self.base.profiled_ms)
+
+    def _error(self, predicted_ms: float) -> float:
+        return 100 * (predicted_ms / self.changed.profiled_ms - 1)
+
+
+def recorded(folder: Path) -> Recorded | None:
+    """What a folder's capture.json says; None where the recording is not whole."""
+    told: dict[str, Any] = json.loads((folder / "capture.json").read_text("utf-8"))
+    ranks = told["ranks"]
+    if any(rank["status"] != "complete" or not rank["profiled"] for rank in ranks):
+        return None
+    slowest = max(ranks, key=lambda rank: rank["unprofiled"]["median_ms"])["unprofiled"]
+    return Recorded(
+        folder,
+        told["model"]["intervention"] or "base",
+        max(rank["profiled"]["median_ms"] for rank in ranks),
+        slowest["median_ms"],
+        100 * (slowest["p90_ms"] - slowest["p10_ms"]) / slowest["median_ms"],
+    )
+
+
+def predicted_ms(base: Recorded, change: Callable[[Job], Job]) -> float:
+    """Median period over the base's profiled steps, each changed and run back to back."""
+    files = sorted(str(file) for file in base.folder.glob("rank*.json.gz"))
+    lengths = []
+    for replay in replay_steps(record(read(files))):
+        step = baseline_of(replay)
+        lengths.append(step.length_of(change(step.step)))
+    return median(lengths) / NS_PER_MS
+
+
+def rows_of(folder: Path) -> list[Row]:
+    """All changed recordings of a folder that have the recording they are held against."""
+    found = [recorded(file.parent) for file in sorted(folder.glob("*/capture.json"))]
+    by_name = {one.intervention: one for one in found if one is not None}
+    rows = []
+    for name, change in CHANGES.items():
+        base, changed = by_name.get(change.of), by_name.get(name)
+        if base is not None and changed is not None:
+            ms = None if change.apply is None else predicted_ms(base, change.apply)
+            rows.append(Row(change, base, changed, ms))
+    return rows
+
+
+def table(rows: list[Row]) -> str:
+    """The table as Markdown."""
+    lines = [
+        "| change | base ms | measured ms | predicted ms | error % | no change % "
+        "| unprofiled ms, base -> changed | spread % |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        told = "-", "-"
+        if row.predicted_ms is not None:
+            told = f"{row.predicted_ms:.2f}", f"{row.error_pct:+.1f}"
+        lines.append(
+            f"| {row.change.words} | {row.base.profiled_ms:.2f} | {row.changed.profiled_ms:.2f} "
+            f"| {told[0]} | {told[1]} | {row.no_change_pct:+.1f} "
+            f"| {row.base.unprofiled_ms:.2f} -> {row.changed.unprofiled_ms:.2f} "
+            f"| {row.changed.spread_pct:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Print the tables, or write them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
+    parser.add_argument("--write", type=Path, metavar="FILE")
+    options = parser.parse_args()
+    parts = []
+    for folder in options.folders:
+        if not (rows := rows_of(folder)):
+            sys.exit(f"{folder}: no changed recording beside the one it is held against")
+        parts.append(f"{folder}\n\n{table(rows)}\n")
+    text = "\n".join(parts)
+    if options.write is None:
+        print(text)
+    else:
+        options.write.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
