@@ -99,7 +99,7 @@ def redirect(world_size: int, rank: int) -> Callable[[], None]:
         return real_group(ranks, **kept)
 
     replaced = {"init_process_group": init_process_group, "new_group": new_group}
-    undo: list[Callable[[], None]] = []
+    undo = [_replicas_take_fake_sums()]
     for module in (sys.modules[name] for name in _MODULES if name in sys.modules):
         for name, function in replaced.items():
             if hasattr(module, name):
@@ -111,3 +111,37 @@ def redirect(world_size: int, rank: int) -> Callable[[], None]:
             one()
 
     return restore
+
+
+def _replicas_take_fake_sums() -> Callable[[], None]:
+    """Let DistributedDataParallel work on a fake group; returns what undoes it.
+
+    Its reducer reads the sum from the result of the all-reduce, and that of a fake one is empty. So
+    each instance without a hook of its own gets one that issues the same all-reduce and hands
+    the gradients back.
+    """
+    import torch
+    from torch.nn.parallel import DistributedDataParallel
+
+    def summed(group: Any, bucket: Any) -> Any:
+        torch.distributed.all_reduce(bucket.buffer(), group=group)
+        future: Any = torch.futures.Future()
+        future.set_result(bucket.buffer())
+        return future
+
+    summed.__annotations__.clear()  # torch takes no others than its own types
+    real = DistributedDataParallel.__init__
+
+    @functools.wraps(real)
+    def __init__(self: Any, *arguments: Any, **settings: Any) -> None:  # noqa: N807
+        real(self, *arguments, **settings)
+
+        def before_first_forward(*_: Any) -> None:
+            handle.remove()
+            if not self._comm_hooks:
+                self.register_comm_hook(self.process_group, summed)
+
+        handle = self.register_forward_pre_hook(before_first_forward)
+
+    DistributedDataParallel.__init__ = __init__
+    return functools.partial(setattr, DistributedDataParallel, "__init__", real)

@@ -40,7 +40,8 @@ class Capture:
 
     What goes wrong here is told in one line on stderr, noted in capture.json, and the training goes
     on; `on_error="raise"` raises it instead. Exceptions of the training pass through, and what was
-    recorded so far is kept. `quiet` keeps success to itself. Wrong arguments raise UsageError.
+    recorded so far is kept. `quiet` leaves unsaid what capture.json says. Wrong arguments raise
+    UsageError.
     """
 
     def __init__(
@@ -77,7 +78,8 @@ class Capture:
         """Where the recording goes."""
         return self._wishes.folder
 
-    def __enter__(self) -> Self:
+    def start(self) -> Self:
+        """Begin, where a `with` block does not fit; `stop` ends it."""
         try:
             torch = load_torch()
             _prepare(self.folder)
@@ -85,6 +87,9 @@ class Capture:
         except Exception as error:
             self._give_up(error)
         return self
+
+    def __enter__(self) -> Self:
+        return self.start()
 
     def step(self) -> None:
         """One training step has ended, and the next one begins."""
@@ -125,9 +130,11 @@ class Capture:
         self.done = True
         assert self._session is not None
         rank = self._session.finish(cut_short)
+        if self._quiet:
+            return
         if rank["reason"] is not None:
             self._say(f"the recording is {rank['status']}: {rank['reason']}")
-        elif rank["rank"] == 0 and not self._quiet:
+        elif self._session.first:
             self._say(f"{description.success(rank)}; {self.folder / rank['file']}")
 
     def _give_up(self, error: Exception, *, instead: bool = True) -> None:
@@ -138,12 +145,15 @@ class Capture:
         self.done = True
         text = " ".join(str(error).split())
         reason = text if isinstance(error, LumosError) else f"{type(error).__name__}: {text}"
+        noted = False
         if self._session is not None:
             with contextlib.suppress(Exception):  # the first failure is the one to tell
                 self._session.give_up(reason)
+                noted = True
         if self._on_error == "raise" and instead:
             raise error
-        self._say(f"nothing more is recorded, the training goes on: {reason}")
+        if not (noted and self._quiet):
+            self._say(f"nothing more is recorded, the training goes on: {reason}")
 
     def _say(self, line: str) -> None:
         rank = 0 if self._session is None else self._session.rank

@@ -43,6 +43,12 @@ class Session:
         self.rank, self.steps, self.complete = 0, 0, False
         self._begin(wishes.plan.part(0))
 
+    @property
+    def first(self) -> bool:
+        """Whether this is the one rank that speaks for all."""
+        job = self._described()
+        return self.rank == 0 or job["fake_world"] is not None
+
     def advance(self) -> None:
         """A step has ended, and the next one begins."""
         plan = self._wishes.plan

@@ -21,6 +21,7 @@ class Verb(NamedTuple):
 
 
 COMMANDS = (
+    Verb("capture", "lumos.cli.capture:capture", "Record a training script, without changing it."),
     Verb("replay", "lumos.cli.replay:replay", "Replay recorded steps and say how far off that is."),
     Verb(
         "inspect", "lumos.cli.inspect:inspect", "Say what is in the traces and grade the capture."
@@ -89,6 +90,7 @@ def _top(
 ) -> None:
     """Performance model of LLM training, from real PyTorch traces.
 
-    Every verb takes trace files, folders or globs, and --json. Exit codes: 0 ok, 1 internal
-    error, 2 usage, 3 unusable input, 4 a --fail-if gate tripped, 130 interrupted.
+    `capture` records; every other verb takes trace files, folders or globs, and --json. Exit
+    codes: 0 ok, 1 internal error, 2 usage, 3 unusable input, 4 a --fail-if gate tripped, 130
+    interrupted.
     """

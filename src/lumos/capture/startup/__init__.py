@@ -1,0 +1,1 @@
+"""A folder for PYTHONPATH: Python loads the `sitecustomize` in it when it starts."""
