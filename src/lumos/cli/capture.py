@@ -55,7 +55,9 @@ def capture(
             help="Record one rank of a job of N ranks, which alone exists: groups are fake.",
         ),
     ] = None,
-    fake_rank: Annotated[int, typer.Option(metavar="R", help="Which rank of the fake world.")] = 0,
+    fake_rank: Annotated[
+        int | None, typer.Option(metavar="R", help="Which rank of the fake world; else 0.")
+    ] = None,
     advice: Annotated[
         bool,
         typer.Option(
