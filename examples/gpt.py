@@ -5,6 +5,7 @@ torchrun, or through record.py::
 
     python examples/gpt.py --steps 20
     torchrun --nproc-per-node 4 examples/gpt.py --dp 2 --tp 2 --profile traces
+    torchrun --nproc-per-node 2 examples/gpt.py --dp 2 --fsdp
 
 Ranks are laid out with tensor parallelism innermost and pipeline parallelism outermost::
 
@@ -31,9 +32,13 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
 from torch.nn.parallel import DistributedDataParallel
 from torch.profiler import record_function
 from torch.utils.checkpoint import checkpoint
+
+with contextlib.suppress(ImportError):  # newer than the oldest torch that the rest works with
+    from torch.distributed.fsdp import fully_shard
 
 # --- Options and layout -----------------------------------------------------------------------------
 
@@ -45,6 +50,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     model.add_argument("--layers", type=int, default=4)
     model.add_argument("--hidden", type=int, default=128)
     model.add_argument("--heads", type=int, default=4)
+    model.add_argument("--ffn", type=int, help="width of the perceptron; default: 4 times hidden")
     model.add_argument("--vocabulary", type=int, default=256)
     model.add_argument("--sequence", type=int, default=64, help="tokens per sequence")
     model.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
@@ -74,6 +80,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     layout.add_argument("--tp", type=int, default=1, help="tensor parallel shards")
     layout.add_argument("--pp", type=int, default=1, help="pipeline stages")
     layout.add_argument(
+        "--fsdp", action="store_true", help="shard weights over the replicas (FSDP2), no DDP"
+    )
+    layout.add_argument(
         "--bucket-mb", type=float, default=25.0, help="gradient bucket of data parallelism"
     )
     layout.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
@@ -89,7 +98,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     profile.add_argument("--profile-steps", type=int, default=3)
 
     options = parser.parse_args(arguments)
-    for whole, part in (("hidden", "heads"), ("heads", "tp"), ("layers", "pp")):
+    options.ffn = options.ffn or 4 * options.hidden
+    for whole, part in (("hidden", "heads"), ("heads", "tp"), ("ffn", "tp"), ("layers", "pp")):
         if getattr(options, whole) % getattr(options, part):
             parser.error(f"--{whole} must be a multiple of --{part}")
     return options
@@ -206,7 +216,7 @@ class RowParallelLinear(nn.Linear):
 
 
 class Block(nn.Module):
-    """One transformer layer: causal attention, then a four times wider perceptron."""
+    """One transformer layer: causal attention, then a wider perceptron."""
 
     def __init__(self, number: int, options: argparse.Namespace, group: dist.ProcessGroup) -> None:
         super().__init__()
@@ -216,8 +226,8 @@ class Block(nn.Module):
         self.attention_in = ColumnParallelLinear(hidden, 3 * hidden, group)
         self.attention_out = RowParallelLinear(hidden, hidden, group)
         self.perceptron_norm = nn.LayerNorm(hidden)
-        self.perceptron_in = ColumnParallelLinear(hidden, 4 * hidden, group)
-        self.perceptron_out = RowParallelLinear(4 * hidden, hidden, group)
+        self.perceptron_in = ColumnParallelLinear(hidden, options.ffn, group)
+        self.perceptron_out = RowParallelLinear(options.ffn, hidden, group)
 
     def attend(self, hidden: Tensor) -> Tensor:
         # Features are ordered head by head, so that a shard of them is a set of whole heads.
@@ -286,8 +296,9 @@ def draw_weights(stage: Stage, layout: Layout) -> None:
                 shape = list(parameter.shape)
                 if dimension is not None:
                     shape[dimension] *= layout.tp.size()
-                seed = torch.Generator().manual_seed(zlib.crc32(f"{path}.{name}".encode()))
-                whole = torch.randn(shape, generator=seed) * 0.02
+                seed = torch.Generator(layout.device)
+                seed.manual_seed(zlib.crc32(f"{path}.{name}".encode()))
+                whole = torch.randn(shape, generator=seed, device=layout.device) * 0.02
                 shard = (
                     whole
                     if dimension is None
@@ -300,6 +311,11 @@ def build_stage(options: argparse.Namespace, layout: Layout) -> nn.Module:
     """Make this rank's part of the model, wrapped for data parallelism where there are replicas."""
     stage = Stage(options, layout).to(layout.device, getattr(torch, options.dtype))
     draw_weights(stage, layout)
+    if options.fsdp:
+        mesh = DeviceMesh.from_group(layout.dp, layout.device.type)
+        for block in stage.layers.values():
+            fully_shard(block, mesh=mesh)
+        return fully_shard(stage, mesh=mesh)
     if layout.dp.size() == 1:
         return stage
     return DistributedDataParallel(stage, process_group=layout.dp, bucket_cap_mb=options.bucket_mb)
@@ -322,7 +338,9 @@ def draw_batch(
     start = torch.randint(options.vocabulary, shape, generator=seed)
     stride = torch.randint(1, 5, shape, generator=seed)
     counted = (start + stride * torch.arange(options.sequence + 1)) % options.vocabulary
-    own = counted.chunk(layout.dp.size())[layout.dp.rank()].to(layout.device)
+    own = counted.chunk(layout.dp.size())[layout.dp.rank()]
+    if layout.device.type == "cuda":  # from pinned memory the host need not wait for the copy
+        own = own.pin_memory().to(layout.device, non_blocking=True)
     return [(sequences[:, :-1], sequences[:, 1:]) for sequences in own]
 
 
@@ -395,7 +413,8 @@ class Trainer:
         entering = tokens if received is None else received.requires_grad_()
         # Replicas reduce gradients once per step. With 1F1B, the last forward comes before earlier
         # backwards, so the reducer is armed in backward and not, as usual, in forward.
-        quiet = self.model.no_sync() if self.layout.dp.size() > 1 else contextlib.nullcontext()
+        replicated = isinstance(self.model, DistributedDataParallel)
+        quiet = self.model.no_sync() if replicated else contextlib.nullcontext()
         with record_function(f"forward micro-batch {number}"), quiet:
             leaving = self.model(entering, targets)
         if self.next is None:
@@ -407,7 +426,10 @@ class Trainer:
         self, number: int, entering: Tensor, leaving: Tensor, gradient: Tensor | None
     ) -> Tensor | None:
         """Accumulate gradients; return the gradient that the previous stage needs."""
-        if self.layout.dp.size() > 1 and number == self.options.micro_batches - 1:
+        last = number == self.options.micro_batches - 1
+        if self.options.fsdp:
+            self.model.set_requires_gradient_sync(last)
+        elif last and isinstance(self.model, DistributedDataParallel):
             # torch's own pipeline schedules arm the reducer this way, for want of a public call.
             self.model.reducer.prepare_for_backward([])
         with record_function(f"backward micro-batch {number}"):

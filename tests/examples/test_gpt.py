@@ -59,6 +59,8 @@ def test_training_lowers_the_loss(tmp_path: Path) -> None:
         (1, "--micro-batches 4 --recompute"),
         (2, "--dp 2 --micro-batches 2"),
         (2, "--tp 2 --micro-batches 4"),
+        (2, "--dp 2 --fsdp --micro-batches 2"),
+        (4, "--dp 2 --tp 2 --fsdp --micro-batches 2"),
         (2, "--pp 2 --micro-batches 4"),
         (4, "--pp 4 --micro-batches 4"),
         (4, "--dp 2 --tp 2 --micro-batches 2 --bucket-mb 0.01"),

@@ -1,0 +1,139 @@
+"""The GPU suite without a GPU: its packs, what it leaves open, and a dry run of everything."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.validation.agreement import disagreements
+
+SUITE = Path(__file__).parents[2] / "validation" / "gpu"
+needs_torch = pytest.mark.skipif(
+    importlib.util.find_spec("torch") is None,
+    reason="recording needs torch: pip install torch --index-url https://download.pytorch.org/whl/cpu",
+)
+
+
+@pytest.fixture
+def packs(monkeypatch):
+    monkeypatch.syspath_prepend(str(SUITE))
+    return importlib.import_module("packs")
+
+
+def recordings(folder: Path, sizes: dict[str, int]) -> Path:
+    for name, size in sizes.items():
+        (folder / name).mkdir(parents=True)
+        (folder / name / "capture.json").write_bytes(bytes(size))
+    return folder
+
+
+def test_packs_keep_to_their_limits_and_what_does_not_fit_is_told(packs, tmp_path) -> None:
+    sizes = {f"item-{n}": 4_000_000 for n in range(9)} | {"large": 16_000_000, "small": 1000}
+    folder = recordings(tmp_path / "nvidia-x", sizes)
+    left = packs.pack(folder, list(sizes), tmp_path / "out")
+    files = sorted((tmp_path / "out").iterdir())
+    assert left == ["item-7", "item-8", "large"]  # seven of 4 MB and the small one are below 30 MB
+    assert len(files) <= packs.MOST_FILES
+    assert all(file.stat().st_size <= 16 << 20 for file in files)
+    assert sum(file.stat().st_size for file in files) <= packs.MOST_BYTES + 20_000 * len(files)
+
+
+def test_what_was_packed_comes_out_the_same(packs, tmp_path, monkeypatch) -> None:
+    folder = recordings(tmp_path / "nvidia-x", {"one": 10, "two": 20})
+    packs.pack(folder, ["one", "two"], tmp_path / "out")
+    monkeypatch.setattr(packs, "write_table", lambda _: None)
+    unpacked = packs.unpack(sorted((tmp_path / "out").iterdir()), tmp_path / "project")
+    assert unpacked == {tmp_path / "project" / "nvidia-x"}
+    assert (tmp_path / "project" / "nvidia-x" / "two" / "capture.json").stat().st_size == 20
+
+
+def test_a_pack_cannot_write_outside(packs, tmp_path) -> None:
+    (tmp_path / "evil").write_text("x")
+    with tarfile.open(tmp_path / "pack.tar", "w") as file:
+        file.add(tmp_path / "evil", arcname="../outside/evil")
+    with pytest.raises(tarfile.TarError):
+        packs.unpack([tmp_path / "pack.tar"], tmp_path / "project")
+    assert not (tmp_path / "outside").exists()
+
+
+def test_the_open_list_names_every_item_that_is_not_recorded() -> None:
+    done = subprocess.run(
+        [sys.executable, str(SUITE / "record.py"), "--list"], capture_output=True, text=True,
+        check=False, env={**os.environ, "PYTHONPATH": ""},
+    )  # fmt: skip
+    if importlib.util.find_spec("torch") is None:
+        pytest.skip("the list needs torch: it asks the interventions")
+    known = {path.parent.name for path in SUITE.glob("*/*/capture.json")}
+    assert done.returncode == 0, done.stderr
+    names = done.stdout.split()
+    assert not known & set(names)
+    assert len(names) + len(known) >= 35
+
+
+@pytest.fixture(scope="module")
+def dry_run(tmp_path_factory) -> tuple[str, Path]:
+    folder = tmp_path_factory.mktemp("dry-run")
+    done = subprocess.run(
+        [sys.executable, str(SUITE / "record.py"), "--dry-run", "--out", str(folder)],
+        capture_output=True, text=True, timeout=300, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for pack in folder.glob("pack-*.tar"):
+        with tarfile.open(pack) as file:
+            file.extractall(folder, filter="data")
+    return done.stdout, folder / "dry-run"
+
+
+@needs_torch
+def test_a_dry_run_records_all_but_what_needs_a_gpu(dry_run) -> None:
+    said, folder = dry_run
+    assert "open: copy_stream" in said
+    recorded = [path.parent for path in folder.glob("*/capture.json")]
+    assert len(recorded) >= 33
+    for recording in recorded:
+        # steps of a millisecond on a machine that does other things
+        assert disagreements(recording, close_ms=50) == [], recording.name
+
+
+@needs_torch
+def test_the_operator_table_has_a_time_for_every_operator(dry_run) -> None:
+    with (dry_run[1] / "operators" / "operators.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {"mm", "attention forward", "layer_norm", "copy host to device, pinned"} <= {
+        row["operator"] for row in rows
+    }
+    assert all(
+        float(row["min_us"]) <= float(row["median_us"]) <= float(row["max_us"]) for row in rows
+    )
+
+
+@needs_torch
+def test_every_edge_of_a_case_names_annotations_that_are_in_the_trace(dry_run) -> None:
+    import gzip
+
+    for truth in dry_run[1].glob("streams-*/truth/edges.json"):
+        document = json.loads(truth.read_text("utf-8"))
+        with gzip.open(truth.parents[1] / "rank0.json.gz", "rt", encoding="utf-8") as stream:
+            events = json.load(stream)["traceEvents"]
+        names = [event["name"] for event in events if event.get("cat") == "user_annotation"]
+        assert document["of_each_step"], truth
+        for edge in document["of_each_step"]:
+            assert names.count(edge["wait"]) == 3  # once in each profiled step
+            assert not edge["record"] or names.count(edge["record"]) == 3
+            assert edge["awaited"] in document["streams"]
+
+
+@needs_torch
+def test_a_fake_world_has_its_layout_in_the_recording(dry_run) -> None:
+    capture = json.loads((dry_run[1] / "gpt3-15b-tp8" / "capture.json").read_text("utf-8"))
+    assert (capture["fake_world"], capture["world_size"]) == (32, 32)
+    assert capture["layout"] == {"pp": 4, "dp": 1, "tp": 8}
