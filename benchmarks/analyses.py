@@ -1,0 +1,101 @@
+"""Speed of the answers on graphs of a million tasks: python benchmarks/analyses.py [--tasks N]
+
+Wall seconds after compilation, worst of three runs; a small trace has gone the same way before the
+clock starts. The jobs are one recorded rank's program, repeated and run by 4 coupled ranks: one whose
+tasks run in one order, and one in which kernels of several streams share GPUs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from big_job import coupled_job
+
+from lumos.analysis.baseline import Baseline, baseline
+from lumos.analysis.bounds import bounds
+from lumos.analysis.cost import Grouping, costs
+from lumos.analysis.replay import StepReplay
+from lumos.graph.job import Job
+from lumos.lower import lower
+from lumos.simulate import simulate
+
+DATA = Path(__file__).parents[2] / "shared" / "data" / "kineto"
+JOBS = {
+    "one order": DATA / "resnet-ddp-2xA100" / "rank0.json.gz",
+    "streams that share GPUs": DATA / "dlrm-8xV100" / "worker0.pt.trace.json.gz",
+}
+RANKS, RUNS = 4, 3
+WHAT_IFS = 200
+PARTS = -(-WHAT_IFS // 3)  # each is made 10 % faster, twice as fast and free
+
+
+class Answer(NamedTuple):
+    """One thing asked of a step: its name, the most seconds it may take, and the asking."""
+
+    name: str
+    floor_s: float
+    ask: Callable[[Baseline], int]
+
+
+def ask_costs(base: Baseline) -> int:
+    """Costs of as many parts as make 200 what-ifs; returns how many were run."""
+    groupings = (Grouping.OPERATOR, Grouping.KERNEL)
+    few = PARTS // len(groupings) + 1
+    return 3 * len(costs(base, groupings, most=few).costs)
+
+
+def ask_bounds(base: Baseline) -> int:
+    """The bounds ladder; returns how many rungs."""
+    return len(bounds(base).bounds)
+
+
+ANSWERS = (Answer("cost what-ifs", 2.0, ask_costs), Answer("rungs of the bounds", 5.0, ask_bounds))
+
+
+def step_of(job: Job) -> Baseline:
+    """A job's own run in the place of a measured one; back to back, so its graph is 4 times as large."""
+    graph = lower(job)
+    run = simulate(graph)
+    return baseline(StepReplay("step", run.span_ns, run.span_ns, ()), job, graph, run, None)
+
+
+def measured(base: Baseline, answer: Answer) -> tuple[float, int]:
+    """The slowest of some runs, in seconds, and what was answered."""
+    seconds, count = [], 0
+    for _ in range(RUNS):
+        begin = time.perf_counter()
+        count = answer.ask(base)
+        seconds.append(time.perf_counter() - begin)
+    return max(seconds), count
+
+
+def lines(tasks: int) -> Iterator[str]:
+    """One line for each job and answer."""
+    for kind, source in JOBS.items():
+        small = step_of(coupled_job(source, 2, 10_000))
+        for answer in ANSWERS:
+            answer.ask(small)
+        base = step_of(coupled_job(source, RANKS, tasks / 4))
+        for answer in ANSWERS:
+            worst, count = measured(base, answer)
+            met = "met" if worst <= answer.floor_s else "NOT MET"
+            yield (
+                f"{kind}, {len(base.graph) / 1e6:.2f} M tasks, {count} {answer.name}: {worst:.2f} s "
+                f"(floor {answer.floor_s:.0f} s, {met})"
+            )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tasks", type=float, default=1e6, help="tasks of the graph that is run")
+    for line in lines(int(parser.parse_args().tasks)):
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
