@@ -1,9 +1,9 @@
 """Jobs that were really changed, predicted from the recording of the unchanged one alone.
 
-    python benchmarks/interventions.py FOLDER... [--write FILE]
+    python benchmarks/interventions.py FOLDER...
 
 A folder holds recordings as `validation/` makes them: each in a folder of its own, its capture.json
-beside the traces. A change that the product cannot express yet is listed without a prediction.
+beside the traces. `make accuracy` writes the tables of `validation/` into docs/accuracy.md.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -23,7 +23,7 @@ from lumos.graph.work import WorkKind
 from lumos.ingest import read
 from lumos.predict import baseline_of, record, replay_steps
 from lumos.units import NS_PER_MS, NS_PER_US
-from lumos.whatif.delay import add_host_work
+from lumos.whatif.delay import add_host_work, stall
 from lumos.whatif.remove import remove
 from lumos.whatif.run_twice import run_twice
 from lumos.whatif.selection import inside, labelled, operators_of_kind
@@ -57,6 +57,11 @@ def host_work(job: Job) -> Job:
     return add_host_work(job, labelled(job, By.OPERATOR, HOOK), HOST_WORK_US * NS_PER_US)
 
 
+def delayed(job: Job) -> Job:
+    """Rank 1 does nothing for 20 ms in each step."""
+    return stall(job, 1, 20 * NS_PER_MS)
+
+
 CHANGES = {
     "gemm_twice": Change("every GEMM twice", "gemm_hook", gemms_twice),
     "no_attention": Change("attention removed", "base", no_attention),
@@ -65,8 +70,10 @@ CHANGES = {
     "copy_stream": Change("second stream copying", "base", None),
     "layers_x2": Change("layers x2", "base", None),
     "micro_batch_x2": Change("micro-batch x2", "base", None),
+    "delay-20ms": Change("one rank sleeps 20 ms", "base", delayed),
+    "dp4-half-cores": Change("dp 2 -> 4", "dp2-half-cores", None),
 }
-"""By the names of `validation/interventions.py`."""
+"""By the names of the recordings of `validation/`."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,6 @@ class Recorded:
     """One recording: its folder, and medians of its steps with and without the profiler [ms]."""
 
     folder: Path
-    intervention: str
     profiled_ms: float
     unprofiled_ms: float
     spread_pct: float  # 10th to 90th percentile of unprofiled steps
@@ -111,7 +117,6 @@ def recorded(folder: Path) -> Recorded | None:
     slowest = max(ranks, key=lambda rank: rank["unprofiled"]["median_ms"])["unprofiled"]
     return Recorded(
         folder,
-        told["model"]["intervention"] or "base",
         max(rank["profiled"]["median_ms"] for rank in ranks),
         slowest["median_ms"],
         100 * (slowest["p90_ms"] - slowest["p10_ms"]) / slowest["median_ms"],
@@ -131,7 +136,7 @@ def predicted_ms(base: Recorded, change: Callable[[Job], Job]) -> float:
 def rows_of(folder: Path) -> list[Row]:
     """All changed recordings of a folder that have the recording they are held against."""
     found = [recorded(file.parent) for file in sorted(folder.glob("*/capture.json"))]
-    by_name = {one.intervention: one for one in found if one is not None}
+    by_name = {one.folder.name: one for one in found if one is not None}
     rows = []
     for name, change in CHANGES.items():
         base, changed = by_name.get(change.of), by_name.get(name)
@@ -161,6 +166,19 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def drift(folder: Path) -> str:
+    """How far recordings of the unchanged job are apart that were made first, in between and last."""
+    found = [recorded(file.parent) for file in sorted(folder.glob("base*/capture.json"))]
+    medians = [one.unprofiled_ms for one in found if one is not None]
+    if len(medians) < 2:
+        return ""
+    apart = 100 * (max(medians) / min(medians) - 1)
+    return (
+        f"\nThe same unchanged job recorded {len(medians)} times: medians {min(medians):.1f} to "
+        f"{max(medians):.1f} ms, {apart:.1f} % apart; no error below that means anything.\n"
+    )
+
+
 def main() -> None:
     """Print the tables, or write them."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -171,7 +189,7 @@ def main() -> None:
     for folder in options.folders:
         if not (rows := rows_of(folder)):
             sys.exit(f"{folder}: no changed recording beside the one it is held against")
-        parts.append(f"{folder}\n\n{table(rows)}\n")
+        parts.append(f"{folder}\n\n{table(rows)}\n{drift(folder)}")
     text = "\n".join(parts)
     if options.write is None:
         print(text)
