@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     import numpy as np
     import polars
     from numpy.typing import NDArray
+    from plotly.graph_objects import Figure
 
 WHOLE = "whole"
 """In the place of a step's name: all steps in one run."""
@@ -131,6 +132,12 @@ class JobTraces:
             files.append(write_timeline(Path(folder), run.run, files))
         return files
 
+    def errors_figure(self) -> Figure:
+        """Replay errors of all steps, rank by step, as a plotly figure."""
+        from lumos.report.figures import errors_figure
+
+        return errors_figure([run.figures for run in self.replays()])
+
     def report(
         self, path: str | Path, step: str | None = None, *, title: str | None = None
     ) -> Path:
@@ -213,6 +220,21 @@ class StepRun:
         _write(path, self.run)
         return path
 
+    def breakdown_figure(self) -> Figure:
+        """Where the time goes, measured beside replayed, as a plotly figure."""
+        from lumos.report.figures import breakdown_figure
+
+        return breakdown_figure(self.figures)
+
+    def timeline_figure(
+        self, ranks: Sequence[int] | None = None, *, measured: bool = False
+    ) -> Figure:
+        """Threads and streams of the replay (or of the measured run) as a plotly figure."""
+        from lumos.report.figures import timeline_figure
+
+        run = self.run.measured if measured else self.run.replayed
+        return timeline_figure(self.run.step, self.run.job, run, ranks)
+
     @cached_property
     def _error(self) -> str:
         return "unknown" if self.error_pct is None else f"{self.error_pct:+.2f} %"
@@ -279,6 +301,13 @@ class StepCost:
         from lumos.report.frames.cost import cost_frame
 
         return cost_frame(self.figures)
+
+    def figure(self, by: str = "class") -> Figure:
+        """The parts of one grouping, largest gain first, as a plotly figure."""
+        from lumos.report.figures import costs_figure
+
+        (grouping,) = parse_groupings([by])
+        return costs_figure(self.figures, grouping)
 
     def __repr__(self) -> str:
         from lumos.report.text.cost import basis_words, verdict

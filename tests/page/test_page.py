@@ -11,8 +11,8 @@ import pytest
 from lumos.answer import answer
 from lumos.report.page import page
 from lumos.report.page.frame import embedded
-from lumos.report.page.palette import FILLS, GROUNDS, INKS, Colour
 from lumos.report.page.texts import LONGEST_NAME, name_text
+from lumos.report.palette import FILLS, GROUNDS, INKS, Colour
 from tests.page.jobs import HOSTILE, training
 from tests.page.reading import read_page
 

@@ -20,7 +20,6 @@ from markupsafe import Markup, escape
 
 from lumos.analysis.sentence import Amount, Sentence
 from lumos.graph.finding import Finding
-from lumos.report.page.palette import PALETTE
 from lumos.report.page.panel import Panel
 from lumos.report.page.texts import (
     UNKNOWN,
@@ -30,6 +29,7 @@ from lumos.report.page.texts import (
     shown_value,
     unit_text,
 )
+from lumos.report.palette import PALETTE
 
 SCRIPTS = ("theme.js", "hint.js", "table.js", "timeline.js", "start.js")
 STYLES = ("page.css", "charts.css", "print.css")

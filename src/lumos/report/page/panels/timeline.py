@@ -12,7 +12,7 @@ from lumos.analysis.answers import Answers
 from lumos.analysis.sentence import Amount, Sentence, time
 from lumos.graph.execution import Rule
 from lumos.graph.job import NONE
-from lumos.report.page.lanes import Lane, Shade, fitted, lane
+from lumos.report.lanes import Lane, Shade, fitted, lane
 from lumos.report.page.panel import Panel, verb
 from lumos.report.page.path import Stretches, coarse, line, stretches
 from lumos.report.page.texts import name_text

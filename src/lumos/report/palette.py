@@ -1,4 +1,4 @@
-"""The colours of the page, light and dark: few, calm, told apart by colour-blind readers.
+"""The colours of pages and figures, light and dark: few, calm, told apart by colour-blind readers.
 
 The hues of what runs are those of Okabe and Ito (*Color Universal Design*, 2008,
 https://jfly.uni-koeln.de/color/), moved in lightness until each stands out from its ground.
