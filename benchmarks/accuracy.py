@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from interventions import section
 
 from lumos.analysis.prediction import periods_ns
 from lumos.analysis.replay import StepReplay
@@ -29,6 +30,7 @@ from lumos.predict import Recording, predict_steps, record, replay_steps, replay
 from lumos.units import ms
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "kineto"
+VALIDATION = Path(__file__).parents[1] / "validation"
 TRACES = {
     "resnet-ddp-2xA100": (0.5, 0.5),
     "resnet50-V100": (0.5, 0.5),
@@ -340,7 +342,9 @@ def main() -> None:
     for name in TRACES:
         print(f"{name} ...", file=sys.stderr)
         found.append(measure(name))
-    text = HEADER + "\n" + tables(found) + "\n"
+    print("interventions ...", file=sys.stderr)
+    suites = [VALIDATION / "cpu", *sorted((VALIDATION / "gpu").glob("*/"))]
+    text = HEADER + "\n" + tables(found) + "\n\n" + section(suites)
     if arguments.write is None:
         print(text)
     else:

@@ -179,22 +179,40 @@ def drift(folder: Path) -> str:
     )
 
 
+SECTION = """## Jobs that were really changed
+
+Each job below was run and recorded twice: as it is, and changed in its code or flags. The changed
+one is predicted from the recording of the unchanged one alone (`lumos.whatif`), and held against
+what was measured: the median of the profiled steps, the slowest rank's. *no change*: the error of
+predicting that the step takes as long as it did. *spread*: 10th to 90th percentile of the changed
+job's unprofiled steps, in % of their median. A change that cannot be expressed yet has no prediction.
+What a hook that makes the change costs by itself is in the base, too.
+"""
+
+
+def section(folders: Iterable[Path]) -> str:
+    """The tables of some folders of recordings, as a section of docs/accuracy.md."""
+    parts = [SECTION]
+    for folder in folders:
+        if rows := rows_of(folder):
+            where = f"On {_machine(folder)} (`validation/{folder.name}`):"
+            parts.append(f"{where}\n\n{table(rows)}\n{drift(folder)}")
+    return "\n".join(parts)
+
+
+def _machine(folder: Path) -> str:
+    told = json.loads(min(folder.glob("*/capture.json")).read_text("utf-8"))
+    return str(told["gpu"] or "CPUs over gloo")
+
+
 def main() -> None:
-    """Print the tables, or write them."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
-    parser.add_argument("--write", type=Path, metavar="FILE")
-    options = parser.parse_args()
-    parts = []
-    for folder in options.folders:
+    for folder in parser.parse_args().folders:
         if not (rows := rows_of(folder)):
             sys.exit(f"{folder}: no changed recording beside the one it is held against")
-        parts.append(f"{folder}\n\n{table(rows)}\n{drift(folder)}")
-    text = "\n".join(parts)
-    if options.write is None:
-        print(text)
-    else:
-        options.write.write_text(text, encoding="utf-8")
+        print(f"{folder}\n\n{table(rows)}\n{drift(folder)}")
 
 
 if __name__ == "__main__":
