@@ -89,3 +89,25 @@ def test_what_a_notebook_shows_is_short_and_tells_the_facts(traces: lumos.JobTra
     assert run.startswith("ProfilerStep#2: measured ")
     assert "rank 1" in run
     assert max(len(shown.splitlines()), len(run.splitlines())) < 12
+
+
+def test_the_critical_path_of_a_step_and_the_slack_of_its_tasks_as_frames(
+    traces: lumos.JobTraces,
+) -> None:
+    run = traces.replay("3")
+    for measured, length_ns in ((False, run.figures.replayed_ns), (True, run.figures.measured_ns)):
+        path = run.critical_path(measured=measured)
+        assert repr(path).startswith("ProfilerStep#3, ")
+        frame = path.frame()
+        assert frame.columns == [
+            "rank", "stream", "kind", "operator", "name", "layer", "phase", "rule", "start_ms",
+            "own_ms", "lag_ms", "unexplained_ms",
+        ]  # fmt: skip
+        pieces = frame.select("own_ms", "lag_ms", "unexplained_ms").sum_horizontal()
+        assert pieces.sum() == pytest.approx(length_ns / 1e6, abs=1e-6)
+        assert (frame["start_ms"].diff().drop_nulls() >= -1e-9).all()
+        slack = run.slack(measured=measured)
+        assert slack.height == run.frame().height
+        assert slack["critical"].sum() == len(set(path.figures.path.row))
+        assert set(slack.filter("critical")["slack_ms"]) == {0.0}
+        assert slack["slack_ms"].drop_nulls().min() == 0.0

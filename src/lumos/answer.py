@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from lumos.analysis.answers import Answers
 from lumos.analysis.bounds import bounds
 from lumos.analysis.cost import costs, default_groupings
-from lumos.analysis.critical_path import critical_path
-from lumos.predict import Recording, baseline_of, block_of, median_step, replay_steps
-from lumos.simulate import run
+from lumos.predict import (
+    Recording,
+    baseline_of,
+    block_of,
+    critical_path_of,
+    median_step,
+    replay_steps,
+)
 
 
 def answer(recording: Recording, step: str | None = None) -> Answers:
@@ -21,8 +24,6 @@ def answer(recording: Recording, step: str | None = None) -> Answers:
     replays = replay_steps(recording)
     one = replays[chosen]
     base = baseline_of(one)
-    times = run(one.graph)
-    last = int(np.argmax(times.end_ns[: one.graph.rows]))
     return Answers(
         steps=tuple(replay.figures for replay in replays),
         chosen=chosen,
@@ -30,7 +31,7 @@ def answer(recording: Recording, step: str | None = None) -> Answers:
         graph=one.graph,
         measured=one.measured,
         replayed=one.replayed,
-        path=critical_path(one.graph, times, last),
+        path=critical_path_of(one),
         costs=costs(base, default_groupings(base.job)),
         bounds=bounds(base),
         findings=recording.findings,

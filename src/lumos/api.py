@@ -25,6 +25,7 @@ from lumos.analysis.diff import Diff, side_of, side_of_rank
 from lumos.analysis.diff import diff as explain
 from lumos.analysis.prediction import StepPrediction
 from lumos.analysis.replay import StepReplay
+from lumos.analysis.step_path import Ran, StepPath
 from lumos.answer import answer
 from lumos.errors import UsageError
 from lumos.export.perfetto import write_perfetto
@@ -197,6 +198,14 @@ class StepRun:
 
         return polars.concat(list(_frames(self.run)))
 
+    def critical_path(self, *, measured: bool = False) -> StepCriticalPath:
+        """What the end of the step waits for, across ranks: of its replay, or as `measured`."""
+        return StepCriticalPath(self.run, predict.critical_path_of(self.run, measured=measured))
+
+    def slack(self, *, measured: bool = False) -> polars.DataFrame:
+        """How much later each task could run; see report/frames/critical_path.py for the columns."""
+        return self.critical_path(measured=measured).slack_frame()
+
     def cost(
         self, by: Sequence[str] = (), most: int = MOST_PARTS, *, once: bool = False
     ) -> StepCost:
@@ -291,6 +300,33 @@ def diff(first: StepRun, second: StepRun, ranks: tuple[int, int] | None = None) 
 
 
 @dataclass(frozen=True, repr=False)
+class StepCriticalPath:
+    """The critical path of a step: `figures` hold its sums, its story, the slack of every task."""
+
+    run: predict.Replay
+    figures: StepPath
+
+    def frame(self) -> polars.DataFrame:
+        """One row a task of the path; see report/frames/critical_path.py for the columns."""
+        from lumos.report.frames.critical_path import path_frame
+
+        return path_frame(self.run.job, self.run.graph, self.figures)
+
+    def slack_frame(self) -> polars.DataFrame:
+        """One row a task of the step, with its slack."""
+        from lumos.report.frames.critical_path import slack_frame
+
+        measured = self.figures.ran is Ran.MEASURED
+        timeline = self.run.measured if measured else self.run.replayed
+        return slack_frame(self.run.job, self.run.graph, self.figures, timeline)
+
+    def __repr__(self) -> str:
+        from lumos.report.text.critical_path import verdict
+
+        return verdict(self.figures)
+
+
+@dataclass(frozen=True, repr=False)
 class StepCost:
     """What a step gains from each of its parts made faster."""
 
@@ -360,8 +396,9 @@ def write_timeline(folder: Path, run: predict.Replay, taken: Collection[Path] = 
 
 def _write(path: Path, run: predict.Replay) -> None:
     runs = {"measured": run.measured, "replayed": run.replayed}
+    paths = {name: predict.critical_path_of(run, measured=name == "measured").path for name in runs}
     with _writing(path):
-        write_perfetto(path, run.job, runs, run.graph)
+        write_perfetto(path, run.job, runs, run.graph, paths=paths)
 
 
 @contextmanager

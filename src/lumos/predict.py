@@ -12,6 +12,8 @@ import numpy as np
 from lumos.analysis.baseline import Baseline, Basis, baseline, measured_period_ns
 from lumos.analysis.prediction import Quantity, StepPrediction, host_ns, periods_ns
 from lumos.analysis.replay import StepReplay, compare, span_of
+from lumos.analysis.step_path import Ran, StepPath, step_path
+from lumos.analysis.task_times import measured_task_times
 from lumos.build import build
 from lumos.errors import UnusableInputError, UsageError
 from lumos.fit import fit
@@ -25,7 +27,7 @@ from lumos.graph.trace import Trace
 from lumos.ingest.op_level import find_job_trace, read_job
 from lumos.ingest.read import read
 from lumos.settle import settle
-from lumos.simulate import simulate, to_timeline
+from lumos.simulate import run, simulate, to_timeline
 from lumos.whatif.back_to_back import back_to_back, without_late_delays
 
 WARM_UP_COPIES = 6
@@ -178,6 +180,18 @@ def baseline_of(replay: Replay, basis: Basis = Basis.BACK_TO_BACK) -> Baseline:
     return baseline(
         replay.figures, replay.job, replay.graph, replay.measured, replay.period_ns, basis
     )
+
+
+def critical_path_of(replay: Replay, *, measured: bool = False) -> StepPath:
+    """The critical path of a step as replayed by rules alone, or as `measured`."""
+    if measured:
+        times = measured_task_times(replay.graph, replay.measured)
+        ran, timeline = Ran.MEASURED, replay.measured
+    else:
+        times = run(replay.graph)
+        ran, timeline = Ran.REPLAYED, replay.replayed
+    error = replay.figures.error_pct
+    return step_path(replay.step, ran, replay.job, replay.graph, timeline, times, error)
 
 
 def predict_steps(recording: Recording, from_step: str) -> list[StepPrediction]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from lumos.analysis.bounds import StepBounds
 from lumos.analysis.cost import StepCosts
-from lumos.analysis.critical_path import CriticalPath
 from lumos.analysis.replay import StepReplay
+from lumos.analysis.step_path import StepPath
 from lumos.graph.execution import ExecutionGraph
 from lumos.graph.finding import Finding
 from lumos.graph.job import Job
@@ -27,7 +27,7 @@ class Answers:
     graph: ExecutionGraph = field(repr=False)
     measured: Timeline = field(repr=False)
     replayed: Timeline = field(repr=False)
-    path: CriticalPath = field(repr=False)
+    path: StepPath = field(repr=False)
     costs: StepCosts
     bounds: StepBounds
     findings: tuple[Finding, ...] = ()

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumos.analysis.breakdown import Breakdown, breakdown, union
-from lumos.analysis.critical_path import critical_path
+from lumos.analysis.critical_path import by_rule, critical_path
+from lumos.analysis.task_times import opened_rows
 from lumos.graph.execution import ExecutionGraph
 from lumos.graph.job import NONE, Job, Program, TaskKind
 from lumos.graph.timeline import RankTimeline, TaskTimes, Timeline
@@ -83,7 +84,7 @@ def compare(
     `times` are those of every task of `graph` in the replay; `with_unexplained` is
     the replay with the recorded delays, None where delays make no sense (a dropped rule).
     """
-    ranks = []
+    ranks, opened = [], opened_rows(graph)
     for place, rank in enumerate(job.placement.ranks):
         program = job.programs[job.placement.role[place]]
         if not event_rows(program).any():
@@ -92,6 +93,7 @@ def compare(
             _compare_rank(
                 rank, place, program, graph, measured.ranks[place], replayed.ranks[place],
                 None if with_unexplained is None else with_unexplained.ranks[place], times,
+                opened,
             )
         )  # fmt: skip
     return StepReplay(
@@ -111,6 +113,7 @@ def _compare_rank(
     replayed: RankTimeline,
     with_unexplained: RankTimeline | None,
     times: TaskTimes,
+    opened: NDArray[np.int64],
 ) -> RankReplay:
     begin, end = rank_span(program, measured)
     new_begin, new_end = rank_span(program, replayed)
@@ -120,7 +123,7 @@ def _compare_rank(
         unexplained = percent(high - low, end - begin)
     rows = event_rows(program)
     last = int(np.flatnonzero(rows)[np.argmax(replayed.end_ns[rows])])
-    path = critical_path(graph, times, int(graph.row_offset[place]) + last)
+    path = critical_path(graph, times, int(graph.row_offset[place]) + last, opened=opened)
     return RankReplay(
         rank=rank,
         measured_ns=end - begin,
@@ -132,7 +135,7 @@ def _compare_rank(
         idle_explained_pct=_idle_explained(program, measured, begin),
         frozen_gap_ns=_frozen_gap(program),
         unexplained_ns=int(program.rows.delay_ns.sum()),
-        critical_path_ns=path.by_rule(),
+        critical_path_ns={rule.word: time for rule, time in by_rule(graph, path).items()},
     )
 
 

@@ -27,6 +27,11 @@ COMMANDS = (
         "inspect", "lumos.cli.inspect:inspect", "Say what is in the traces and grade the capture."
     ),
     Verb(
+        "critical-path",
+        "lumos.cli.critical_path:critical_path",
+        "Show what the end of a step waits for, task by task across ranks.",
+    ),
+    Verb(
         "cost", "lumos.cli.cost:cost", "Say what a step gains from each of its parts made faster."
     ),
     Verb("report", "lumos.cli.report:report", "Write all answers as one page to send around."),

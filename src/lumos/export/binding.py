@@ -8,13 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lumos.analysis.critical_path import STARTING_STATE
 from lumos.compiled import compiled
 from lumos.graph.execution import ExecutionGraph, Rule
 from lumos.graph.job import NONE
 from lumos.graph.timeline import Timeline
 
-STARTING_STATE = 254
-"""Held by what was under way when the run began."""
 NO_RULE = 255
 
 

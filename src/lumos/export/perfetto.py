@@ -1,5 +1,6 @@
 r"""Runs of a Job side by side, as a file for ui.perfetto.dev (Chrome's JSON trace format).
 
+    critical path, replayed   | rank 0: thread ... | rank 0: stream 7 |
     rank 0 measured   thread   | op | launch |
                       stream         | kernel |
     rank 0 replayed   thread   | op | launch |
@@ -18,10 +19,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from lumos.analysis.critical_path import STARTING_STATE, CriticalPath
 from lumos.errors import UsageError
 from lumos.export.arrows import Arrows, arrows
-from lumos.export.binding import NO_RULE, STARTING_STATE, Binding, binding
+from lumos.export.binding import NO_RULE, Binding, binding
 from lumos.export.host_spans import Span, host_spans
+from lumos.export.path_slices import path_slices
 from lumos.export.stream_slices import in_stream_order, shown_ends
 from lumos.export.trace_file import TraceFile, microseconds, open_trace_file
 from lumos.graph.execution import ExecutionGraph, Rule
@@ -50,6 +53,14 @@ class _SliceArguments(msgspec.Struct, omit_defaults=True):
     unexplained_us: float | None = None
 
 
+class _PathArguments(msgspec.Struct):
+    """What a slice of a critical path tells: where its task ran, and what the path came there by."""
+
+    rank: int
+    processor: str
+    rule: str
+
+
 class _Slice(msgspec.Struct, tag_field="ph", tag="X"):
     """A task on its thread or stream, or an operator with what it contains."""
 
@@ -59,7 +70,7 @@ class _Slice(msgspec.Struct, tag_field="ph", tag="X"):
     tid: int
     ts: float
     dur: float
-    args: _SliceArguments
+    args: _SliceArguments | _PathArguments
 
 
 class _ArrowBegin(msgspec.Struct, tag_field="ph", tag="s"):
@@ -91,21 +102,29 @@ def write_perfetto(
     graph: ExecutionGraph | None = None,
     *,
     explained: str = "replayed",
+    paths: Mapping[str, CriticalPath] | None = None,
 ) -> None:
     """Write runs of `job`, by name, into one file with the runs of a rank below each other.
 
     `path` ends in .json.gz or .json. With the `graph` that the run named `explained` was
     simulated from, slices of that run tell which rule held them and arrows show the dependencies
-    that bound. Memory holds
-    the slices of one rank of one run at a time. Raises UsageError where a run does not
-    belong to the job or `explained` is none of the runs.
+    that bound; `paths` are the critical paths of runs of that graph, each a process of its own in
+    front of all others. Memory holds the slices of one rank of one run at a time. Raises UsageError
+    where a run does not belong to the job, `explained` is none of the runs, or paths come without
+    their graph.
     """
     _check(job, timelines, graph, explained)
     held = None
     if graph is not None:
         bound = binding(graph, timelines[explained])
         held = _Held(bound, arrows(job, timelines[explained], bound))
+    if paths and graph is None:
+        raise UsageError("a critical path is drawn with the graph it goes through; give both")
     with open_trace_file(Path(path), {"displayTimeUnit": "ns"}) as file:
+        first_free = len(job.placement.role) * len(timelines) + 1
+        for number, (run_name, found) in enumerate((paths or {}).items()):
+            assert graph is not None
+            file.write(_path(job, graph, found, run_name, first_free + number))
         offset = 0
         for place, role in enumerate(job.placement.role):
             program = job.programs[role]
@@ -115,6 +134,23 @@ def write_perfetto(
                 mine = held if run_name == explained else None
                 _write_run(file, track, mine, offset)
             offset += len(program.rows)
+
+
+def _path(
+    job: Job, graph: ExecutionGraph, found: CriticalPath, run_name: str, process: int
+) -> Iterator[_Names | _Slice]:
+    """A critical path: a process with one thread."""
+    thread = process * _THREADS_A_PROCESS
+    yield _Names("process_name", process, 0, {"name": f"critical path, {run_name}"})
+    yield _Names("process_sort_index", process, 0, {"sort_index": 0})
+    yield _Names("thread_name", process, thread, {"name": "all ranks"})
+    yield _Names("thread_sort_index", process, thread, {"sort_index": 0})
+    for one in path_slices(job, graph, found):
+        yield _Slice(
+            one.name, one.kind, process, thread,
+            microseconds(one.start_ns), microseconds(one.length_ns),
+            _PathArguments(one.rank, one.stream, one.rule),
+        )  # fmt: skip
 
 
 def _check(

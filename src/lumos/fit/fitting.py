@@ -18,10 +18,10 @@ from lumos.fit.back_pressure import back_pressure_depth
 from lumos.fit.readiness import (
     NEVER,
     holding_record,
+    kept_waiting,
     latest_ready,
     measured_times,
     ready_by,
-    ready_for_contention,
 )
 from lumos.graph.execution import ExecutionGraph, Rule
 from lumos.graph.job import NONE, Grain, Job, Lags, Program, TaskKind
@@ -258,7 +258,7 @@ def _with_delays(job: Job, measured: Timeline) -> Job:
     latest = latest_ready(graph, start, end)
     waves = _even_waves(job, graph, start, end, latest)
     graph = replace(graph, waves=waves)
-    latest = np.maximum(latest, ready_for_contention(graph, start, end, latest))
+    latest = np.maximum(latest, kept_waiting(graph, start, end, latest)[0])
     # a collective is late at its opening; what follows is waiting for the others
     delay = start[: graph.rows] - latest[graph.opening[: graph.rows]]
     programs = list(job.programs)

@@ -48,16 +48,17 @@ def _place_markers(order, rows, first, before, lag, from_start, release, start, 
         end[task] = start[task]
 
 
-def ready_for_contention(
+def kept_waiting(
     graph: ExecutionGraph,
     start: NDArray[np.int64],
     end: NDArray[np.int64],
     ready: NDArray[np.int64],
-) -> NDArray[np.int64]:
-    """When the kernels of other streams let each task start, judged by the measured run [ns].
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """When kernels of other streams let each task start [ns], and which one kept it waiting.
 
-    `ready` is when all rules let it start. A kernel that by its waves would have held a task
-    much longer than the task really waited did not hold it: NEVER there.
+    Judged by the measured run; `ready` is when all rules let a task start. A kernel that by its
+    waves would have held a task much longer than the task really waited did not hold it: NEVER
+    and NONE there.
     """
     by_start = np.flatnonzero(graph.device >= 0)
     by_start = by_start[np.argsort(start[by_start], kind="stable")]
@@ -70,8 +71,9 @@ def ready_for_contention(
 def _held(by_start, device, processor, waves, saturating, start, end, ready):  # type: ignore[no-untyped-def]
     count = len(start)
     held = np.full(count, np.iinfo(np.int64).min)
+    held_by = np.full(count, -1, np.int64)
     if len(by_start) == 0:
-        return held
+        return held, held_by
     busy_until = np.full(device.max() + 1, np.iinfo(np.int64).min)
     owner = np.full(device.max() + 1, -1, np.int64)
     for task in by_start:
@@ -81,12 +83,13 @@ def _held(by_start, device, processor, waves, saturating, start, end, ready):  #
             wave = np.int64((end[holder] - start[holder]) / waves[holder])
             if busy_until[gpu] <= start[task] + WAVES_EARLY * wave + EARLY_NS:
                 held[task] = min(busy_until[gpu], start[task])
+                held_by[task] = holder
         if waves[task] >= saturating:
             handed_out = end[task] - np.int64((end[task] - start[task]) / waves[task])
             if handed_out > busy_until[gpu]:
                 busy_until[gpu] = handed_out
                 owner[gpu] = task
-    return held
+    return held, held_by
 
 
 def holding_record(

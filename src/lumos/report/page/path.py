@@ -21,7 +21,7 @@ class Stretches:
     """The path in order of time; arrays of one entry a stretch, times in ns.
 
     `lane` is the place among the lanes that are drawn, or ELSEWHERE; `rule` is the Rule that
-    released the first task of the stretch.
+    released the first task of the stretch, or STARTING_STATE.
     """
 
     lane: NDArray[np.int64]
@@ -33,16 +33,13 @@ class Stretches:
         return len(self.lane)
 
 
-def stretches(
-    path: CriticalPath, graph: ExecutionGraph, end_ns: int, lane_of: dict[int, int]
-) -> Stretches:
-    """The path, which ends at `end_ns`, by lanes; `lane_of` finds the lane of a processor of the graph."""
-    bounds = end_ns - path.time_ns.sum() + np.concatenate([[0], np.cumsum(path.time_ns)])
-    # what is on no processor, a meeting of ranks, finds the last place
+def stretches(path: CriticalPath, graph: ExecutionGraph, lane_of: dict[int, int]) -> Stretches:
+    """The path by lanes; `lane_of` finds the lane of a processor of the graph."""
+    bounds = path.begin_ns + np.concatenate([[0], np.cumsum(path.time_ns)])
     table = np.full(int(graph.processor.max(initial=NONE)) + 2, ELSEWHERE, np.int64)
     for processor, lane in lane_of.items():
         table[processor] = lane
-    lanes = table[graph.processor[path.task]]
+    lanes = table[graph.processor[path.row]]
     new = np.ones(len(lanes), bool)
     new[1:] = (lanes[1:] != lanes[:-1]) | (path.rule[1:] != path.rule[:-1])
     first = np.flatnonzero(new)

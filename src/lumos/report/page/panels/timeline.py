@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lumos.analysis.answers import Answers
+from lumos.analysis.critical_path import STARTING_STATE, rule_word
 from lumos.analysis.sentence import Amount, Sentence, time
 from lumos.graph.execution import Rule
 from lumos.graph.job import NONE
@@ -75,7 +76,7 @@ def timeline_panel(answers: Answers) -> Panel:
         return Panel("timeline", title, calls, absent="Nothing ran in this step.")
     begin = min(int(one.start_ns[0]) for one in lanes)
     end = max(int(one.end_ns.max()) for one in lanes)
-    found = stretches(answers.path, answers.graph, answers.replayed.end_ns, lane_of)
+    found = stretches(answers.path.path, answers.graph, lane_of)
     view = View(
         width=WIDTH,
         span=time(end - begin, f"replay.steps.{answers.chosen}.replayed_ms"),
@@ -99,7 +100,7 @@ def timeline_panel(answers: Answers) -> Panel:
 
 
 def _lead(answers: Answers) -> Sentence:
-    times = answers.path.by_rule()
+    times = answers.path.sums.by_rule
     most = next(iter(times))
     share = 100.0 * times[most] / max(sum(times.values()), 1)
     return (
@@ -112,7 +113,7 @@ def _lanes(answers: Answers) -> tuple[list[Lane], dict[int, int], str]:
     """The lanes that are drawn, where each processor of the graph is among them, and what is not."""
     graph, placement = answers.graph, answers.job.placement
     on_path = np.zeros(int(graph.processor.max(initial=NONE)) + 2, np.int64)
-    np.add.at(on_path, graph.processor[answers.path.task], answers.path.time_ns)  # NONE is last
+    np.add.at(on_path, graph.processor[answers.path.path.row], answers.path.path.time_ns)
     numbers = [_processors(answers, place) for place in range(len(placement.ranks))]
     weight = [sum(on_path[list(found.values())]) for found in numbers]
     ranks = sorted(range(len(numbers)), key=lambda place: (-weight[place], place))[:MOST_RANKS]
@@ -211,7 +212,7 @@ def _embedded(
         "shades": [[shade.fill, _KEYS[shade]] for shade in Shade],
         "lanes": columns,
         "names": [name_text(name) for name in names],
-        "rules": [rule.word.replace("_", " ") for rule in Rule],
+        "rules": [rule_word(rule).replace("_", " ") for rule in (*Rule, STARTING_STATE)],
         "path": {
             "lane": path.lane.tolist(),
             "start": (path.start_ns - begin_ns).tolist(),
