@@ -32,8 +32,8 @@ def test_beside_a_gpu_host_rows_are_one_class_and_device_rows_go_by_their_kind()
     main.collective(s2, "nccl", 7, group, CollectiveKind.ALL_GATHER)
     program = drawing.program()
     assert of(program, By.CLASS) == [HOST, HOST, "other", HOST, "copy", HOST, "all_gather"]
-    assert of(program, By.STREAM) == ["main", "main", "stream 1"] + ["main", "stream 1"] + [
-        "main", "stream 2",
+    assert of(program, By.STREAM) == [
+        "main", "main", "stream 1", "main", "stream 1", "main", "stream 2",
     ]  # fmt: skip
     assert of(program, By.KERNEL)[2] == "sgemm"
     assert of(program, By.LAYER) == of(program, By.PHASE) == [None] * 7
