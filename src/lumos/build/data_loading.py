@@ -33,7 +33,7 @@ def data_loading(
     loading = np.zeros(len(program.rows), bool)
     is_loader = np.array([DATA_LOADER.search(text) is not None for text in trace.strings], bool)
     marked = np.isin(trace.kind, (EventKind.ANNOTATION, EventKind.OPERATOR))
-    spans = np.flatnonzero(marked & is_loader[trace.name]) if is_loader.any() else []
+    spans: list[int] = np.flatnonzero(marked & is_loader[trace.name]).tolist()
     host = np.flatnonzero(program.rows.launch == NONE)
     thread = program.rows.processor[host]
     for span in spans:
