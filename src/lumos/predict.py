@@ -57,6 +57,19 @@ class Recording:
         """What reading and building found."""
         return self.job.findings
 
+    @property
+    def unprofiled_ns(self) -> int | None:
+        """How long a step takes without the profiler, measured beside the traces [ns].
+
+        Of each rank the median, of the ranks the slowest; None where not every rank tells.
+        """
+        known = [
+            trace.capture.unprofiled.median_ns
+            for trace in self.traces
+            if trace.capture is not None and trace.capture.unprofiled is not None
+        ]
+        return max(known) if known and len(known) == len(self.traces) else None
+
 
 @dataclass(frozen=True)
 class Replay:
@@ -128,13 +141,15 @@ def replay_steps(
     blocks = [block_of(recording, name) for name in chosen]
     period = measured_period_ns(recording.job, recording.measured)
     with _naming_files(recording.files):
-        return [
-            replace(
-                _replay(name, *steps_of(recording.job, recording.measured, block, block + 1), drop),
-                period_ns=period,
-            )
+        replays = [
+            _replay(name, *steps_of(recording.job, recording.measured, block, block + 1), drop)
             for name, block in zip(chosen, blocks, strict=True)
         ]
+    unprofiled = recording.unprofiled_ns
+    return [
+        replace(one, period_ns=period, figures=replace(one.figures, unprofiled_ns=unprofiled))
+        for one in replays
+    ]
 
 
 def replay_whole(recording: Recording, drop: Collection[Rule] = ()) -> Replay:
@@ -213,6 +228,7 @@ def predict_steps(recording: Recording, from_step: str) -> list[StepPrediction]:
             name,
             Quantity(measured_periods[block], period, measured_periods[source]),
             Quantity(measured_hosts[block], host, measured_hosts[source]),
+            recording.unprofiled_ns,
         )
         for block, name in enumerate(recording.steps)
         if block != source

@@ -17,6 +17,7 @@ from lumos.graph.trace import (
     DEVICE_KINDS,
     MISSING,
     Argument,
+    CaptureNotes,
     EventKind,
     ProcessGroup,
     Trace,
@@ -85,7 +86,8 @@ class RankInspection:
 
     `unresolved_waits` are calls that mean nothing to the device or could not be resolved;
     `without_launch` are device tasks whose launch lies before the trace or is missing, with the
-    sum of their durations; `overhead_ns` is what the profiler says it cost.
+    sum of their durations; `overhead_ns` is what the profiler says it cost; `capture` is what was
+    measured beside the trace.
     """
 
     rank: int
@@ -108,6 +110,7 @@ class RankInspection:
     overhead_ns: int
     skipped: Mapping[str, int]
     dropped: Mapping[str, int]
+    capture: CaptureNotes | None = None
 
 
 @dataclass(frozen=True)
@@ -185,6 +188,7 @@ def _inspect_rank(rank: int, place: int, trace: Trace, job: Job | None) -> RankI
         overhead_ns=int(trace.duration_ns[trace.kind == EventKind.OVERHEAD].sum()),
         skipped={why: count for why, count in sorted(trace.skipped.items()) if why not in REPAIRS},
         dropped={why: count for why, count in trace.skipped.items() if why in REPAIRS},
+        capture=trace.capture,
     )
 
 

@@ -40,12 +40,16 @@ class Quantity:
 
 @dataclass(frozen=True)
 class StepPrediction:
-    """What one step's program says of another step."""
+    """What one step's program says of another step.
+
+    `unprofiled_ns` is how long a step takes without the profiler, None where nothing tells.
+    """
 
     from_step: str
     step: str
     period: Quantity
     host: Quantity
+    unprofiled_ns: int | None = None
 
 
 def device_ends_ns(job: Job, run: Timeline) -> list[int | None]:

@@ -51,7 +51,10 @@ class RankReplay:
 
 @dataclass(frozen=True)
 class StepReplay:
-    """A replayed step: the span over all its ranks, and each rank's own figures."""
+    """A replayed step: the span over all its ranks, and each rank's own figures.
+
+    `unprofiled_ns` is how long a step takes without the profiler, None where nothing tells.
+    """
 
     step: str
     measured_ns: int

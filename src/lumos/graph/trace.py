@@ -109,6 +109,33 @@ class ProcessGroup:
 
 
 @dataclass(frozen=True)
+class StepTimes:
+    """How long steps of one rank took: median and scatter of `count` of them [ns]."""
+
+    median_ns: int
+    p10_ns: int
+    p90_ns: int
+    count: int
+
+
+@dataclass(frozen=True)
+class CaptureNotes:
+    """What was measured beside a rank's trace, in the same run; None where it was not.
+
+    `unprofiled` steps ran without the profiler, `profiled` ones are those of the trace, by the same
+    clock; `inflation_pct` is by how much the latter are longer. Peak memory in bytes: what the
+    caching allocator gave out and what it held on the GPU, what the process held on the host.
+    """
+
+    unprofiled: StepTimes | None = None
+    profiled: StepTimes | None = None
+    inflation_pct: float | None = None
+    peak_allocated_bytes: int | None = None
+    peak_reserved_bytes: int | None = None
+    peak_resident_bytes: int | None = None
+
+
+@dataclass(frozen=True)
 class Trace:
     """What one rank recorded.
 
@@ -132,6 +159,7 @@ class Trace:
     thread_names: Mapping[tuple[str, str], str] = field(default_factory=dict)
     skipped: Mapping[str, int] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+    capture: CaptureNotes | None = None
 
     def __len__(self) -> int:
         return len(self.columns["start_ns"])

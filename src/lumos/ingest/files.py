@@ -14,6 +14,7 @@ from isal import isal_zlib
 from lumos.errors import UnusableInputError
 
 SUFFIXES = (".json", ".json.gz")
+_NOTES = ("capture.json", "recording.json")
 MAXIMUM_BYTES = 64 * 2**30
 """Unpacked text of one file beyond which reading stops: larger than any trace we know of."""
 WHOLE_TEXT_BYTES = 8 * 2**30
@@ -34,24 +35,49 @@ def find_files(paths: Sequence[str | Path]) -> list[Path]:
     return list(found)
 
 
+def partial_files(paths: Sequence[str | Path]) -> list[Path]:
+    """Recordings cut short that `find_files` leaves out of the folders and globs among `paths`."""
+    found = [file for path in paths for file in _candidates(str(path)) if _is_partial(file)]
+    return sorted(set(found) - set(find_files(paths)), key=_natural)
+
+
+def _candidates(path: str) -> list[Path]:
+    """Files in a folder, or that match a glob."""
+    place = Path(path)
+    if place.is_dir():
+        found = [file for file in place.rglob("*") if file.name.endswith(SUFFIXES)]
+    else:
+        found = [Path(match) for match in glob.glob(path, recursive=True)]  # noqa: PTH207 - any root
+    return sorted((file for file in found if file.is_file()), key=_natural)
+
+
+def _is_partial(file: Path) -> bool:
+    return any(file.name.endswith(f".partial{suffix}") for suffix in SUFFIXES)
+
+
+def _is_beside(file: Path) -> bool:
+    """Whether a file stands beside traces and is none: a note, half a trace, one being written."""
+    return file.name in _NOTES or file.name.startswith(".") or _is_partial(file)
+
+
 def _expand(path: str) -> list[Path]:
     place = Path(path)
     try:
-        if place.is_dir():
-            inside = [p for p in place.rglob("*") if p.name.endswith(SUFFIXES) and p.is_file()]
-            files = [p for p in inside if p.name not in ("capture.json", "recording.json")]
-            if not files:
-                raise UnusableInputError(f"{path}: the folder holds no .json or .json.gz file")
-            return sorted(files, key=_natural)
         if place.is_file():
             return [place]
-        if place.exists():
+        if place.exists() and not place.is_dir():
             raise UnusableInputError(f"{path}: is neither a file nor a folder; name a trace file")
-        matches = [Path(match) for match in glob.glob(path, recursive=True)]  # noqa: PTH207 - any root
+        candidates = _candidates(path)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UnusableInputError(f"{path}: cannot be opened ({reason})") from error
-    files = sorted((match for match in matches if match.is_file()), key=_natural)
+    files = [file for file in candidates if not _is_beside(file)]
+    if not files and (partial := [file for file in candidates if _is_partial(file)]):
+        raise UnusableInputError(
+            f"{path}: all recordings in it were cut short; name one to read it: {partial[0]}"
+        )
+    if not files and place.is_dir():
+        raise UnusableInputError(f"{path}: the folder holds no .json or .json.gz file")
     if not files:
         raise UnusableInputError(
             f"{path}: no such file or folder, and no file matches it as a glob"

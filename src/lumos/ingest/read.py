@@ -13,6 +13,7 @@ from lumos.errors import UnusableInputError
 from lumos.graph.finding import Finding
 from lumos.graph.trace import EventKind, Trace
 from lumos.ingest.cache import entry_of, load, store
+from lumos.ingest.capture_file import with_captures
 from lumos.ingest.events import Document
 from lumos.ingest.files import find_files, rank_in_name, read_bytes
 from lumos.ingest.header import parse_header
@@ -26,13 +27,14 @@ def read(paths: str | Path | Sequence[str | Path], *, cache: bool = True) -> lis
     """Traces of one job, in order of rank, from files, folders and globs.
 
     The rank is the one in the metadata, else the one in the file's name, else the file's place
-    in the order. Raises UnusableInputError where no usable trace is found, two traces claim one
-    rank, or they belong to jobs of different sizes.
+    in the order. What a capture.json beside them tells goes with them. Raises UnusableInputError
+    where no usable trace is found, two traces claim one rank, or they belong to jobs of different
+    sizes.
     """
     if isinstance(paths, str | Path):
         paths = [paths]
     traces = [trace for file in find_files(paths) for trace in read_file(file, cache=cache)]
-    return _give_ranks(traces)
+    return with_captures(_give_ranks(traces), paths)
 
 
 def read_file(path: Path, *, cache: bool = True) -> list[Trace]:

@@ -7,7 +7,13 @@ from dataclasses import replace
 
 from lumos.analysis.grade import Shortfall
 from lumos.analysis.inspection import Inspection, RankInspection
-from lumos.report.documents.encoding import Document, finding_document, milliseconds
+from lumos.graph.trace import CaptureNotes, StepTimes
+from lumos.report.documents.encoding import (
+    Document,
+    finding_document,
+    milliseconds,
+    percentage,
+)
 
 INSPECT_SCHEMA = "lumos.inspect/1"
 
@@ -102,4 +108,27 @@ def _inspected(rank: RankInspection) -> Document:
         },
         "not_used": dict(rank.skipped),
         "dropped": dict(rank.dropped),
+        "capture": None if rank.capture is None else _capture(rank.capture),
+    }
+
+
+def _capture(notes: CaptureNotes) -> Document:
+    return {
+        "unprofiled_ms": _times(notes.unprofiled),
+        "profiled_ms": _times(notes.profiled),
+        "inflation_pct": percentage(notes.inflation_pct),
+        "peak_allocated_bytes": notes.peak_allocated_bytes,
+        "peak_reserved_bytes": notes.peak_reserved_bytes,
+        "peak_resident_bytes": notes.peak_resident_bytes,
+    }
+
+
+def _times(times: StepTimes | None) -> Document | None:
+    if times is None:
+        return None
+    return {
+        "median": milliseconds(times.median_ns),
+        "p10": milliseconds(times.p10_ns),
+        "p90": milliseconds(times.p90_ns),
+        "count": times.count,
     }

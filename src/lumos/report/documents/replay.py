@@ -85,6 +85,7 @@ def _prediction(one: StepPrediction) -> Document:
         "step": one.step,
         "period_ms": _quantity(one.period),
         "host_ms": _quantity(one.host),
+        "unprofiled_ms": milliseconds(one.unprofiled_ns),
     }
 
 

@@ -13,11 +13,13 @@ from rich.text import Text
 
 from lumos.analysis.grade import Shortfall
 from lumos.analysis.inspection import Inspection, Layout, RankInspection
+from lumos.graph.trace import CaptureNotes, StepTimes
 from lumos.report.plain import plain
 from lumos.report.text.house import (
     UNKNOWN,
     findings_table,
     name_text,
+    percent_text,
     ranks_text,
     spaced,
     table,
@@ -48,6 +50,8 @@ def inspect_report(
     """What `lumos inspect` prints."""
     ranks = inspection.ranks
     parts: list[RenderableType] = [_headline(inspection), _grade(grade, shortfalls), _ranks(ranks)]
+    if any(rank.capture for rank in ranks):
+        parts.append(_captures(ranks))
     if inspection.layout.groups:
         parts.append(_groups(inspection.layout))
     parts += [_beside(_steps(ranks), _events(ranks)), _beside(_threads(ranks), _profiler(ranks))]
@@ -131,6 +135,46 @@ def _ranks(ranks: Sequence[RankInspection]) -> Table:
             str(len(rank.steps)),
         )
     return found
+
+
+_MEMORY = (
+    ("allocated\nGB", "peak_allocated_bytes"),
+    ("reserved\nGB", "peak_reserved_bytes"),
+    ("resident\nGB", "peak_resident_bytes"),
+)
+
+
+def _captures(ranks: Sequence[RankInspection]) -> Table:
+    shown = [(rank.rank, rank.capture or CaptureNotes()) for rank in ranks[:MOST_LINES]]
+    found = table(
+        "Measured beside the traces: steps without the profiler, and with it",
+        note="longer: the median step with the profiler against that without. Memory: the most "
+        f"until the profiler began. {_left_out(len(ranks) - len(shown), 'ranks')}",
+    )
+    memory = [one for one in _MEMORY if any(getattr(notes, one[1]) for _, notes in shown)]
+    heads = ("without\nms", "p10\nms", "p90\nms", "steps", "with\nms", "longer\n%")
+    for head in ("rank", *heads, *(head for head, _ in memory)):
+        found.add_column(head, justify="right", no_wrap=True)
+    for rank, notes in shown:
+        found.add_row(
+            str(rank),
+            *_unprofiled_cells(notes.unprofiled),
+            time_text(None if notes.profiled is None else notes.profiled.median_ns),
+            percent_text(notes.inflation_pct, signed=True),
+            *(_gigabytes(getattr(notes, name)) for _, name in memory),
+        )
+    return found
+
+
+def _unprofiled_cells(times: StepTimes | None) -> list[Text]:
+    if times is None:
+        return [UNKNOWN] * 4
+    figures = (times.median_ns, times.p10_ns, times.p90_ns)
+    return [*(time_text(time_ns) for time_ns in figures), Text(str(times.count))]
+
+
+def _gigabytes(size_bytes: int | None) -> Text:
+    return UNKNOWN if size_bytes is None else Text(f"{size_bytes / 1e9:.2f}")
 
 
 def _groups(layout: Layout) -> Table:

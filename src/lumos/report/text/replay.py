@@ -26,6 +26,7 @@ from lumos.report.text.house import (
     table,
     time_text,
 )
+from lumos.units import ms
 
 MOST_STEPS = 24
 MOST_RANKS = 8
@@ -44,7 +45,7 @@ def replay_report(
     files: Sequence[Path] = (),
 ) -> RenderableType:
     """What `lumos replay` prints."""
-    parts: list[RenderableType] = [_headline(placement, len(steps))]
+    parts: list[RenderableType] = [_headline(placement, steps, predictions)]
     if dropped:
         words = ", ".join(word.replace("_", " ") for word in dropped)
         parts.append(
@@ -63,14 +64,21 @@ def replay_report(
     return spaced(parts)
 
 
-def _headline(placement: Placement, steps: int) -> Text:
+def _headline(
+    placement: Placement, steps: Sequence[StepReplay], predictions: Sequence[StepPrediction]
+) -> Text:
     traced = len(placement.ranks)
     text = Text.assemble(
         (f"{traced} of {placement.world_size} rank{'s' * (placement.world_size > 1)}", "bold")
     )
     if placement.gpu:
         text.append(f" on {plain(placement.gpu)}")
-    return text.append(f", {steps} step{'s' * (steps != 1)} replayed")
+    text.append(f", {len(steps)} step{'s' * (len(steps) != 1)} replayed")
+    told = [step.unprofiled_ns for step in steps] + [one.unprofiled_ns for one in predictions]
+    unprofiled_ns = next((time_ns for time_ns in told if time_ns is not None), None)
+    if unprofiled_ns is not None:
+        text.append(f"; a step without the profiler took {ms(unprofiled_ns):.2f} ms")
+    return text
 
 
 def _errors(steps: Sequence[StepReplay]) -> Table:
