@@ -90,11 +90,11 @@ def test_a_host_without_overhead_leaves_the_device() -> None:
     assert lengths(job)[Rung.FAST_HOST] == (20, 20)
 
 
-def test_a_straggler_takes_what_its_peers_take_in_the_mean() -> None:
-    """Rank 1's 60 and rank 0's 40 are 50 for both; without a host that is 50 + 10 besides."""
+def test_a_straggler_takes_what_its_peers_typically_take() -> None:
+    """Of rank 1's 60 and rank 0's 40 the lower is typical; without a host that is 40 + 10 besides."""
     found = lengths(data_parallel().job())
-    assert found[Rung.NO_STRAGGLER] == (95, 65)
-    assert found[Rung.FAST_HOST] == (100, 60)
+    assert found[Rung.NO_STRAGGLER] == (85, 55)
+    assert found[Rung.FAST_HOST] == (100, 50)
 
 
 def gemm_of_a_millisecond() -> Drawing:
@@ -147,7 +147,7 @@ def test_limits_are_taken_away_one_after_another() -> None:
     ladder, found = rungs(data_parallel().job())
     together = [found[rung].together_ns for rung in found]
     assert ladder.unchanged.length_ns == 105
-    assert together == [105, 75, 75, 65, 60, 60]
+    assert together == [105, 75, 75, 55, 50, 50]
 
 
 def pipeline(*, synchronous: bool = False) -> Drawing:

@@ -164,12 +164,10 @@ def test_a_step_that_is_not_whole_is_left_out_and_told(tmp_path: Path) -> None:
     assert found == pytest.approx(expected, abs=20)
 
 
-def test_a_rank_that_is_missing_is_told_and_awaited_by_nobody(tmp_path: Path) -> None:
-    layout = Layout(data=3, pipeline=2)
-    frame = polars.DataFrame([*Step(layout, drawn_times(1)).rows(1)])
-    job, _ = read_job(write_rows(tmp_path, frame.filter(polars.col("dp_rank") != 1), layout))
-    assert [finding.code for finding in job.findings] == ["ranks-missing"]
-    assert len(job.placement.ranks) == 4
+def test_all_ranks_are_needed(tmp_path: Path) -> None:
+    frame = table(Layout(data=3)).filter(polars.col("dp_rank") != 1)
+    words = unusable(write_rows(tmp_path, frame, Layout(data=3)))
+    assert "holds 4 of 6 ranks, none of dp_rank 1, stage 0" in words
 
 
 # --- which files

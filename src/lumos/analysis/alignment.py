@@ -48,7 +48,7 @@ class Alignment:
 def align(first: Program, second: Program) -> Alignment:
     """Match the rows of two programs."""
     numbers: dict[str, int] = {}
-    keys = [_keys(program, numbers) for program in (first, second)]
+    keys = [row_keys(program, numbers) for program in (first, second)]
     pairs = [
         _align_sequences(keys[0][mine], keys[1][theirs], mine, theirs)
         for mine, theirs in zip(_threads(first), _threads(second), strict=False)
@@ -61,7 +61,7 @@ def align(first: Program, second: Program) -> Alignment:
     return Alignment(whole_first[order], np.concatenate([host_second, device_second])[order])
 
 
-def _keys(program: Program, numbers: dict[str, int]) -> NDArray[np.int64]:
+def row_keys(program: Program, numbers: dict[str, int]) -> NDArray[np.int64]:
     """One number for the kind and name of each row, the same in both programs.
 
     A launch goes by what it launches: all of them are called alike.

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumos.analysis.baseline import Baseline, Unchanged
-from lumos.analysis.typical import peers, typical
+from lumos.analysis.typical import typical, with_typical_durations
 from lumos.catalog.hardware import find_hardware
 from lumos.estimate.roofline import roofline_of_rows
 from lumos.graph.execution import ExecutionGraph, Rule
@@ -155,16 +155,16 @@ def _no_bubble(base: Baseline, freed: _Freed) -> _Freed:
 
 
 def _no_straggler(base: Baseline, freed: _Freed) -> _Freed:
-    """Every rank takes what its peers take in the mean, row by row.
+    """Every rank takes what is typical of those that run the same program, row by row.
 
     rank 0 | op |..wait..|= a =|        | op ..|= a =|
     rank 1 | op .........|= a =|   ->   | op ..|= a =|
     """
     if len(base.job.placement.ranks) == 1:
         raise _NotApplicableError("one rank was traced")
-    if not any(len(group) > 1 for group in peers(base.step)):
+    if not typical(base.step).compared_pct:
         raise _NotApplicableError("no two of the traced ranks run the same program")
-    usual = base.durations_of(typical(base.step))
+    usual = base.durations_of(with_typical_durations(base.step))
     # what an earlier rung made free stays free
     untouched = freed.graph.duration_ns == base.graph.duration_ns
     duration = np.where(untouched, usual, freed.graph.duration_ns)

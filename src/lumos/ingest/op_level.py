@@ -55,7 +55,7 @@ def read_job(source: str | Path) -> tuple[Job, Timeline]:
     job = Job(
         tuple(program for program, _ in built),
         Placement(tuple(ranks), tuple(range(len(ranks))), sizes.world, tuple(groups)),
-        findings=tuple(_findings(path, len(ranks), sizes, broken)),
+        findings=tuple(_findings(path, sizes, broken)),
         grain=Grain.OPERATION,
     )
     return job, Timeline(tuple(run for _, run in built))
@@ -98,14 +98,11 @@ def _steps(operations: Operations) -> Steps:
     return Steps(numbers, np.cumsum(length) - length, length)
 
 
-def _findings(path: Path, ranks: int, sizes: Sizes, broken: Sequence[str]) -> Iterator[Finding]:
-    shards, places = sizes.tensor * sizes.sequence, sizes.data * sizes.pipeline
+def _findings(path: Path, sizes: Sizes, broken: Sequence[str]) -> Iterator[Finding]:
+    shards = sizes.tensor * sizes.sequence
     if shards > 1:
         message = f"of each {shards} ranks that share a micro-batch one is in the trace"
         yield Finding("one-rank-of-each-shard", "info", message)
-    if ranks < places:
-        message = f"{ranks} of {places} ranks are in the trace; nobody waits for those that are not"
-        yield Finding("ranks-missing", "warning", message, None, "record all ranks")
     if broken:
         message = f"{len(broken)} steps of {path} are not whole and were left out: {broken[0]}"
         yield Finding("step-not-whole", "warning", message)

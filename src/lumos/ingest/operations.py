@@ -9,6 +9,7 @@ Training Using What-if Analysis (OSDI 2025): github.com/ByteDance-Seed/Straggler
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -212,7 +213,7 @@ def _sorted(path: Path, frame: polars.DataFrame, sizes: Sizes) -> Operations:
                 f"it must be a number below {MOST_PARTS}, or -1 for none"
             )
     places = np.stack([numbers["rank"], numbers["dp_rank"], numbers["stage"]], axis=1)
-    _check_places(path, np.unique(places, axis=0))
+    _check_places(path, np.unique(places, axis=0), sizes)
     types = tuple(sorted(set(frame[TYPE].to_list())))
     step = numbers["step"]
     start = np.rint(frame["start_ts"].to_numpy() * NS_PER_S).astype(np.int64)
@@ -238,19 +239,26 @@ def _sorted(path: Path, frame: polars.DataFrame, sizes: Sizes) -> Operations:
     return found.take(order)
 
 
-def _check_places(path: Path, places: NDArray[np.int64]) -> None:
+def _check_places(path: Path, places: NDArray[np.int64], sizes: Sizes) -> None:
     """Each rank has one place in the layout, and each place one rank."""
-    for what, columns in (("rank {}", [0]), ("dp_rank {}, stage {}", [1, 2])):
+    for what, columns, others in (
+        ("rank {}", [0], [1, 2]),
+        ("dp_rank {}, stage {}", [1, 2], [0]),
+    ):
         found, count = np.unique(places[:, columns], axis=0, return_counts=True)
         if (count > 1).any():
             twice = found[count > 1][0]
-            other = places[(places[:, columns] == twice).all(axis=1)][
-                :, [1, 2] if columns == [0] else [0]
-            ]
-            shown = " and ".join(
-                str(tuple(one)) if len(one) > 1 else str(one[0]) for one in other[:2].tolist()
-            )
+            other = places[(places[:, columns] == twice).all(axis=1)][:2, others].tolist()
+            shown = " and ".join(", ".join(map(str, one)) for one in other)
             raise UnusableInputError(
                 f"{path}: {what.format(*twice)} is given twice ({shown}); "
                 "one rank of each data-parallel rank and stage is expected"
             )
+    if len(places) < sizes.data * sizes.pipeline:
+        known = {(data, stage) for _, data, stage in places.tolist()}
+        every = itertools.product(range(sizes.data), range(sizes.pipeline))
+        data, stage = next(place for place in every if place not in known)
+        raise UnusableInputError(
+            f"{path}: holds {len(places)} of {sizes.data * sizes.pipeline} ranks, none of "
+            f"dp_rank {data}, stage {stage}; what others wait for cannot be told without all"
+        )

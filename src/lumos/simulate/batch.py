@@ -8,9 +8,10 @@ running, so there each scenario runs alone, in the order that it leads to.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,29 +64,35 @@ def ends_of_each(
     if not len(scenarios):
         return np.zeros((0, marks), np.int64)
     if graph.shares_gpus:
-        return _one_by_one(graph, scenarios, mark, marks, delays=delays)
+        columns = [partial(scenarios.durations, graph, k) for k in range(len(scenarios))]
+        return ends_with_each(graph, columns, mark, delays=delays)
     return _side_by_side(graph, scenarios, mark, marks, delays=delays)
 
 
-def _one_by_one(
+def ends_with_each(
     graph: ExecutionGraph,
-    scenarios: Scenarios,
+    durations: Sequence[Callable[[], NDArray[np.int64]]],
     mark: NDArray[np.int32],
-    marks: int,
     *,
-    delays: bool,
+    delays: bool = False,
 ) -> NDArray[np.int64]:
-    following = successors(graph.first, graph.before)
-    watched = np.flatnonzero(mark >= 0)
+    """The last end of the tasks of each mark with each of several durations [ns], as above.
 
-    def ends(scenario: int) -> NDArray[np.int64]:
-        times = run(graph, scenarios.durations(graph, scenario), delays=delays, following=following)
+    Each of `durations` makes its column (tasks,) when its turn comes: only those that run are held
+    in memory.
+    """
+    following = successors(graph.first, graph.before) if graph.shares_gpus else None
+    watched = np.flatnonzero(mark >= 0)
+    marks = int(mark.max(initial=-1)) + 1
+
+    def ends(column: Callable[[], NDArray[np.int64]]) -> NDArray[np.int64]:
+        times = run(graph, column(), delays=delays, following=following)
         last = np.zeros(marks, np.int64)
         np.maximum.at(last, mark[watched], times.end_ns[watched])
         return last
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        return np.stack(list(pool.map(ends, range(len(scenarios)))))
+        return np.array(list(pool.map(ends, durations)), np.int64).reshape(len(durations), marks)
 
 
 def _side_by_side(
