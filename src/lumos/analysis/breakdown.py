@@ -1,4 +1,9 @@
-"""Where the time of a step goes: exposed compute, overlapped, exposed communication, other."""
+"""Where the time of a step goes: exposed compute, overlapped, exposed communication, other.
+
+compute       |====================|        |=====|
+communication            |=====================|
+              |-- exposed --|- overl. -|- exp. -|..|-- other: why is in `idle.py`
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lumos.graph.job import NONE, Program, TaskKind
+from lumos.compiled import compiled
+from lumos.graph.job import Program, TaskKind
 from lumos.graph.timeline import RankTimeline
 
 
@@ -29,16 +35,8 @@ Intervals = NDArray[np.int64]  # (count, 2), disjoint and sorted
 
 
 def breakdown(program: Program, run: RankTimeline, begin_ns: int, end_ns: int) -> Breakdown:
-    """The breakdown of one rank's run between `begin_ns` and `end_ns`.
-
-    Where the host computes (a CPU job: its streams only communicate), its operators are the compute.
-    """
-    rows = program.rows
-    device = rows.launch != NONE
-    communicates = rows.kind == TaskKind.COLLECTIVE
-    computes = device & ~communicates
-    if not computes.any():
-        computes = rows.kind == TaskKind.OPERATOR
+    """The breakdown of one rank's run between `begin_ns` and `end_ns`."""
+    computes, communicates = working_rows(program)
     compute = union(run, computes, begin_ns, end_ns)
     communication = union(run, communicates, begin_ns, end_ns)
     both = length(intersection(compute, communication))
@@ -49,6 +47,19 @@ def breakdown(program: Program, run: RankTimeline, begin_ns: int, end_ns: int) -
         exposed_communication_ns=communicating - both,
         other_ns=(end_ns - begin_ns) - (computing + communicating - both),
     )
+
+
+def working_rows(program: Program) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which rows are compute (copies, too), and which communication.
+
+    Where the host computes (a CPU job: its streams only communicate), its operators are the compute.
+    """
+    rows = program.rows
+    communicates = rows.kind == TaskKind.COLLECTIVE
+    computes = rows.on_device & ~communicates
+    if not computes.any():
+        computes = rows.kind == TaskKind.OPERATOR
+    return computes, communicates
 
 
 def union(run: RankTimeline, chosen: NDArray[np.bool_], begin_ns: int, end_ns: int) -> Intervals:
@@ -73,14 +84,20 @@ def length(intervals: Intervals) -> int:
 
 def intersection(first: Intervals, second: Intervals) -> Intervals:
     """Where both are."""
-    found = []
-    i = j = 0
+    found = np.empty((len(first) + len(second), 2), np.int64)
+    return found[: _intersect(first, second, found)]
+
+
+@compiled()
+def _intersect(first, second, found):  # type: ignore[no-untyped-def]
+    count = i = j = 0
     while i < len(first) and j < len(second):
         low, high = max(first[i, 0], second[j, 0]), min(first[i, 1], second[j, 1])
         if low < high:
-            found.append((low, high))
+            found[count, 0], found[count, 1] = low, high
+            count += 1
         if first[i, 1] < second[j, 1]:
             i += 1
         else:
             j += 1
-    return np.array(found, np.int64).reshape(-1, 2)
+    return count

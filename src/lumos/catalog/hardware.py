@@ -62,12 +62,13 @@ class Hardware:
         float32 counts as TF32 where the GPU has it: a trace does not tell whether that was allowed,
         and a bound must not be too low. Without matrix units for a format the vector units do it.
         """
-        wanted = [precision]
-        if precision is Precision.FLOAT32:
-            wanted.insert(0, Precision.TF32)
-        peaks = (self.matrix_flops_per_s.get(one) for one in wanted)
-        known = next((peak for peak in peaks if peak is not None), None)
-        return known if known is not None else self.vector_flops_per_s.get(precision)
+        peak = self.matrix_flops_per_s.get(self.matrix_format(precision))
+        return peak if peak is not None else self.vector_flops_per_s.get(precision)
+
+    def matrix_format(self, precision: Precision) -> Precision:
+        """The format in which matrix products of this one are held to be computed."""
+        truncates = precision is Precision.FLOAT32 and Precision.TF32 in self.matrix_flops_per_s
+        return Precision.TF32 if truncates else precision
 
     def vector_peak(self, precision: Precision) -> float | None:
         """Peak of everything but matrix products [FLOP/s]; None where it is not known."""
