@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from lumos.compiled import compiled
 from lumos.graph.job import NONE, Program
 from lumos.graph.timeline import RankTimeline
 from lumos.graph.trace import EventKind, Trace
@@ -32,19 +33,34 @@ def data_loading(
     """
     loading = np.zeros(len(program.rows), bool)
     is_loader = np.array([DATA_LOADER.search(text) is not None for text in trace.strings], bool)
-    marked = np.isin(trace.kind, (EventKind.ANNOTATION, EventKind.OPERATOR))
-    spans: list[int] = np.flatnonzero(marked & is_loader[trace.name]).tolist()
+    if not is_loader.any():
+        return loading
+    marked = (trace.kind == EventKind.ANNOTATION) | (trace.kind == EventKind.OPERATOR)
+    spans = np.flatnonzero(marked & is_loader[trace.name])
     host = np.flatnonzero(program.rows.launch == NONE)
-    thread = program.rows.processor[host]
-    for span in spans:
-        label = trace.text(trace.process[span]), trace.text(trace.thread[span])
+    labels = list(zip(trace.process[spans].tolist(), trace.thread[spans].tolist(), strict=True))
+    for process, thread in dict.fromkeys(labels):
+        label = trace.text(process), trace.text(thread)
         if label not in thread_labels:
             continue
-        own = host[thread == thread_labels.index(label)]
-        low = int(trace.start_ns[span])
-        high = low + int(trace.duration_ns[span])
-        start, end = run.start_ns[own], run.end_ns[own]
-        inside = np.minimum(end, high) - np.maximum(start, low)
-        loading[own[(inside >= 0) & (2 * inside >= end - start) & (start < high)]] = True
+        own = host[program.rows.processor[host] == thread_labels.index(label)]
+        mine = spans[[one == (process, thread) for one in labels]]
+        _mark(
+            trace.start_ns[mine], trace.duration_ns[mine], own, run.start_ns[own], run.end_ns[own],
+            loading,
+        )  # fmt: skip
     launch = program.rows.launch
     return np.where(launch == NONE, loading, loading[launch])
+
+
+@compiled()
+def _mark(begin, duration, own, start, end, loading):  # type: ignore[no-untyped-def]
+    """Mark the rows `own` of a thread, in order of time, of which half is inside a span."""
+    for span in range(len(begin)):
+        low, high = begin[span], begin[span] + duration[span]
+        row = np.searchsorted(end, low)
+        while row < len(own) and start[row] < high:
+            inside = min(end[row], high) - max(start[row], low)
+            if 2 * inside >= end[row] - start[row]:
+                loading[own[row]] = True
+            row += 1
