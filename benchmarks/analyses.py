@@ -19,9 +19,11 @@ from lumos.analysis.baseline import Baseline, baseline
 from lumos.analysis.bounds import bounds
 from lumos.analysis.cost import Grouping, costs
 from lumos.analysis.replay import StepReplay
+from lumos.analysis.step_path import Ran, step_path
+from lumos.analysis.task_times import measured_task_times
 from lumos.graph.job import Job
 from lumos.lower import lower
-from lumos.simulate import simulate
+from lumos.simulate import run, simulate, to_timeline
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "kineto"
 JOBS = {
@@ -53,14 +55,35 @@ def ask_bounds(base: Baseline) -> int:
     return len(bounds(base).bounds)
 
 
-ANSWERS = (Answer("cost what-ifs", 2.0, ask_costs), Answer("rungs of the bounds", 5.0, ask_bounds))
+def ask_path(base: Baseline) -> int:
+    """A run, its critical path with sums and story, the slack of every task; returns its tasks."""
+    times = run(base.graph)
+    timeline = to_timeline(base.graph, times)
+    found = step_path("step", Ran.REPLAYED, base.job, base.graph, timeline, times, None)
+    return len(found.path)
+
+
+def ask_measured_path(base: Baseline) -> int:
+    """The same of a run of which only the rows' starts and ends are known, as measured."""
+    timeline = simulate(base.graph)
+    times = measured_task_times(base.graph, timeline)
+    found = step_path("step", Ran.MEASURED, base.job, base.graph, timeline, times, None)
+    return len(found.path)
+
+
+ANSWERS = (
+    Answer("cost what-ifs", 2.0, ask_costs),
+    Answer("rungs of the bounds", 5.0, ask_bounds),
+    Answer("tasks on the critical path, with all slack", 1.0, ask_path),
+    Answer("tasks on the measured critical path, with all slack", 1.0, ask_measured_path),
+)
 
 
 def step_of(job: Job) -> Baseline:
     """A job's own run in the place of a measured one; back to back, so its graph is 4 times as large."""
     graph = lower(job)
-    run = simulate(graph)
-    return baseline(StepReplay("step", run.span_ns, run.span_ns, ()), job, graph, run, None)
+    ran = simulate(graph)
+    return baseline(StepReplay("step", ran.span_ns, ran.span_ns, ()), job, graph, ran, None)
 
 
 def measured(base: Baseline, answer: Answer) -> tuple[float, int]:

@@ -22,7 +22,7 @@ from tests.drawing import Drawing
 from tests.simulate.jobs import jobs
 
 thorough = settings(
-    deadline=None, max_examples=120, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+    deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
 
 
@@ -293,7 +293,7 @@ def end_of(job: Job, graph: ExecutionGraph, task: int, delay_ns: int) -> int:
     return int(times.end_ns[: graph.rows][is_task(job)].max())
 
 
-@settings(thorough, max_examples=60)
+@settings(thorough, max_examples=40)
 @given(jobs(most_ranks=2, calls=15))
 def test_a_task_may_be_late_by_its_slack_and_not_by_more(job: Job) -> None:
     graph = lower(job)
