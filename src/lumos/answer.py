@@ -32,6 +32,7 @@ def answer(recording: Recording, step: str | None = None) -> Answers:
         measured=one.measured,
         replayed=one.replayed,
         path=critical_path_of(one),
+        measured_path=critical_path_of(one, measured=True),
         costs=costs(base, default_groupings(base.job)),
         bounds=bounds(base),
         findings=recording.findings,

@@ -85,7 +85,10 @@ def opened(browser: Browser) -> Iterator[Callable[..., Watched]]:
 
     def open_page(file: Path, width: int = 1440, height: int = 900, **options: object) -> Watched:
         context = browser.new_context(
-            viewport={"width": width, "height": height}, offline=True, **options
+            viewport={"width": width, "height": height},
+            offline=True,
+            reduced_motion="reduce",
+            **options,
         )
         contexts.append(context)
         return Watched(context.new_page(), file)

@@ -91,8 +91,10 @@ def read_page(html: str) -> Reading:
 
 
 def held(documents: dict[str, Any], place: str) -> Any:
-    """What documents hold at a place like `replay.steps.0.error_pct`."""
+    """What documents hold at a JSON pointer like `/replay/steps/0/error_pct`."""
     found: Any = documents
-    for key in place.split("."):
+    assert place.startswith("/")
+    for part in place[1:].split("/"):
+        key = part.replace("~1", "/").replace("~0", "~")
         found = found[int(key)] if isinstance(found, list) else found[key]
     return found

@@ -41,7 +41,7 @@ def test_every_number_is_what_the_command_beside_it_prints(
     named = {key: text for panel in reading.commands.values() for key, text in panel.items()}
     for number in reading.numbers:
         beside = reading.commands.get(number.panel, named)
-        key = number.at.partition(".")[0]
+        key = number.at.split("/")[1]
         assert key in beside, f"{number.at} in {number.panel}: no command beside it"
         _check(number, {key: printed[beside[key]]})
 
@@ -66,7 +66,7 @@ def test_the_document_holds_what_the_verbs_print(cli: Cli) -> None:
     path = RECORDINGS / "gpt-dp2-delayed"
     document = json.loads(cli("report", path, "--json").out)
     validator("report").validate(document)
-    for verb in ("replay", "cost"):
+    for verb in ("replay", "cost", "critical_path"):
         validator(verb).validate(document[verb])
     assert document["replay"] == json.loads(cli("replay", path, "--json").out)
     step = ("--step", document["step"])

@@ -38,13 +38,13 @@ def test_the_browser_is_told_to_run_its_own_script_only(report: Path) -> None:
     assert "default-src 'none'" in policy
     assert re.search(r"script-src 'sha256-[A-Za-z0-9+/=]+'", policy)
     assert not [n for _, n, _ in reading.attributes if n.startswith("on")], "no inline handlers"
-    assert [kind for kind, _ in reading.scripts] == ["application/json", ""]
+    assert [kind for kind, _ in reading.scripts] == ["application/json", "application/json", ""]
 
 
 def test_names_of_ill_will_stay_text(hostile_report: Path) -> None:
     html = hostile_report.read_text("utf-8")
     reading = read_page(html)
-    assert [kind for kind, _ in reading.scripts] == ["application/json", ""]
+    assert [kind for kind, _ in reading.scripts] == ["application/json", "application/json", ""]
     assert "img" not in reading.tags
     assert not [n for _, n, _ in reading.attributes if n.startswith("on")]
     text = "".join(reading.text)

@@ -18,7 +18,8 @@ from lumos.graph.timeline import Timeline
 class Answers:
     """The replay of every step, and everything that was asked about one of them.
 
-    `chosen` is the place of that step in `steps`; `job`, `graph`, `measured` and `replayed` are of it.
+    `chosen` is the place of that step in `steps`; `job`, `graph`, `measured` and `replayed` are of
+    it. `path` is the critical path of the replay.
     """
 
     steps: tuple[StepReplay, ...]
@@ -28,6 +29,7 @@ class Answers:
     measured: Timeline = field(repr=False)
     replayed: Timeline = field(repr=False)
     path: StepPath = field(repr=False)
+    measured_path: StepPath = field(repr=False)
     costs: StepCosts
     bounds: StepBounds
     findings: tuple[Finding, ...] = ()

@@ -28,8 +28,8 @@ class Unit(Enum):
 class Amount:
     """A number: `value` in ns, % or the unit itself, None where it is unknown.
 
-    `at` is its place in the documents of `lumos report --json`, as keys and positions joined by
-    dots: `replay.steps.0.error_pct`. The first key is the verb that prints it too. A share of
+    `at` is its place in the document of `lumos report --json`, as a JSON pointer (RFC 6901):
+    `/replay/steps/0/error_pct`. The first key names the call that gives it, too. A share of
     something else (a percentage that no document holds) has in `of` the place of the whole.
     """
 
@@ -67,6 +67,11 @@ def change(value_pct: float | None, at: str) -> Amount:
 def count(value: float | None, at: str) -> Amount:
     """How many."""
     return Amount(value, Unit.COUNT, at)
+
+
+def key(text: str) -> str:
+    """A key as it stands in a JSON pointer."""
+    return text.replace("~", "~0").replace("/", "~1")
 
 
 def share(part: Amount, whole: Amount) -> Amount:

@@ -73,7 +73,7 @@ def _waste(answers: Answers) -> Iterator[Claim]:
             yield _without_limit(answers, place, bound)
     for place, one in enumerate(answers.costs.costs):
         if one.by is Grouping.CLASS and one.label == DATA_LOADING:
-            gain = time(one.gain_free_ns, f"cost.steps.0.costs.{place}.gain_free_ms")
+            gain = time(one.gain_free_ns, f"/cost/steps/0/costs/{place}/gain_free_ms")
             yield Claim(
                 Truth.DATA_LOADING,
                 one.gain_free_ns,
@@ -93,7 +93,7 @@ def _without_limit(answers: Answers, place: int, one: Bound) -> Claim:
     """What the step gains with one limit gone."""
     truth, words = _WORDS[one.rung]
     gain_ns = answers.bounds.unchanged.length_ns - (one.alone_ns or 0)
-    gain = time(gain_ns, f"cost.steps.0.bounds.{place}.alone_gain_ms")
+    gain = time(gain_ns, f"/cost/steps/0/bounds/{place}/alone_gain_ms")
     most: Sentence = ()
     if truth is Truth.COMMUNICATION and (cost := _most_costly(answers, communication=True)):
         most = ("; most of it is ", Name(cost[1].label.replace("_", " ")))
@@ -129,7 +129,7 @@ def _work(answers: Answers) -> Iterator[Claim]:
     if found is None:
         return
     place, one = found
-    half = time(one.gain_half_ns, f"cost.steps.0.costs.{place}.gain_half_ms")
+    half = time(one.gain_half_ns, f"/cost/steps/0/costs/{place}/gain_half_ms")
     sentence = (
         "Of its work ", Name(one.label.replace("_", " ")), " matters most: twice as fast it would save ",
         half, *_of_step(answers, half), ".",
@@ -150,24 +150,24 @@ _KINDS = frozenset(kind.name.lower() for kind in CollectiveKind) | {"collective"
 
 
 def _nothing(answers: Answers) -> Claim:
-    length = time(answers.costs.unchanged.length_ns, "cost.steps.0.length_ms")
+    length = time(answers.costs.unchanged.length_ns, "/cost/steps/0/length_ms")
     return Claim(
         Truth.NOTHING, 0, ("No part of the step by itself would make its ", length, " shorter.")
     )
 
 
 def _of_step(answers: Answers, gain: Amount) -> Sentence:
-    length = time(answers.costs.unchanged.length_ns, "cost.steps.0.length_ms")
+    length = time(answers.costs.unchanged.length_ns, "/cost/steps/0/length_ms")
     return (" of ", length, " (", share(gain, length), ")")
 
 
 def _trust(answers: Answers) -> Sentence:
     """How far the model is off, for the step and at worst."""
-    step, at = answers.step, f"replay.steps.{answers.chosen}"
-    error = change(step.error_pct, f"{at}.error_pct")
+    step, at = answers.step, f"/replay/steps/{answers.chosen}"
+    error = change(step.error_pct, f"{at}/error_pct")
     sentence: Sentence = (
-        "Replayed from rules alone the step is ", error, " off: ", time(step.replayed_ns, f"{at}.replayed_ms"),
-        " against ", time(step.measured_ns, f"{at}.measured_ms"), " measured.",
+        "Replayed from rules alone the step is ", error, " off: ", time(step.replayed_ns, f"{at}/replayed_ms"),
+        " against ", time(step.measured_ns, f"{at}/measured_ms"), " measured.",
     )  # fmt: skip
     known = [one for one in answers.steps if one.error_pct is not None]
     if len(known) > 1:
@@ -175,6 +175,6 @@ def _trust(answers: Answers) -> Sentence:
         place = answers.steps.index(worst)
         sentence += (
             " The worst of ", f"{len(known)} steps is off by ",
-            change(worst.error_pct, f"replay.steps.{place}.error_pct"), ".",
+            change(worst.error_pct, f"/replay/steps/{place}/error_pct"), ".",
         )  # fmt: skip
     return sentence

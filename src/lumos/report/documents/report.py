@@ -5,6 +5,7 @@ from __future__ import annotations
 from lumos.analysis.answers import Answers
 from lumos.analysis.verdict import verdict
 from lumos.report.documents.cost import cost_document
+from lumos.report.documents.critical_path import critical_path_document
 from lumos.report.documents.encoding import Document, milliseconds
 from lumos.report.documents.replay import replay_document
 from lumos.report.page.texts import sentence_text
@@ -30,5 +31,7 @@ def report_document(answers: Answers, title: str) -> Document:
         ],
         "trust": sentence_text(found.trust),
         "replay": replay_document(placement, answers.steps, (), findings),
+        "critical_path": critical_path_document([answers.path]),
+        "critical_path_measured": critical_path_document([answers.measured_path]),
         "cost": cost_document(placement, [(answers.costs, answers.bounds)], findings),
     }

@@ -30,6 +30,7 @@ from lumos.report.page.texts import (
     unit_text,
 )
 from lumos.report.palette import PALETTE
+from lumos.report.plain import plain
 
 SCRIPTS = ("theme.js", "hint.js", "table.js", "timeline.js", "start.js")
 STYLES = ("page.css", "charts.css", "print.css")
@@ -116,14 +117,14 @@ def _name(name: str) -> Markup:
 
 def _number(amount: Amount) -> Markup:
     """The digits of an amount, with its value and its place in the documents."""
-    value = shown_value(amount)
-    of = Markup(' data-of="{}"').format(amount.of) if amount.of else ""
+    value, at = shown_value(amount), plain(amount.at)
+    of = Markup(' data-of="{}"').format(plain(amount.of)) if amount.of else ""
     if value is None:
         return Markup(
             '<data value="" data-at="{}"{}><abbr title="unknown">{}</abbr></data>'
-        ).format(amount.at, of, UNKNOWN)
+        ).format(at, of, UNKNOWN)
     return Markup('<data value="{}" data-at="{}"{}>{}</data>').format(
-        f"{value:.9g}", amount.at, of, amount_text(amount)
+        f"{value:.9g}", at, of, amount_text(amount)
     )
 
 

@@ -12,11 +12,13 @@ from lumos.report.page.panels.breakdown import breakdown_panel
 from lumos.report.page.panels.cost import cost_panel
 from lumos.report.page.panels.errors import errors_panel
 from lumos.report.page.panels.findings import findings_panel
+from lumos.report.page.panels.path import path_panel
 from lumos.report.page.panels.timeline import timeline_panel
 
 PANELS = (
     breakdown_panel,
     timeline_panel,
+    path_panel,
     cost_panel,
     bounds_panel,
     errors_panel,
@@ -53,19 +55,19 @@ def _of(answers: Answers) -> Sentence:
 
 def _figures(answers: Answers) -> list[Figure]:
     step, unchanged = answers.step, answers.costs.unchanged
-    at, of = f"replay.steps.{answers.chosen}", "cost.steps.0"
-    measured = time(step.measured_ns, f"{at}.measured_ms")
+    at, of = f"/replay/steps/{answers.chosen}", "/cost/steps/0"
+    measured = time(step.measured_ns, f"{at}/measured_ms")
     found = [
         Figure("Step as measured", measured, ("from its first task to its last",)),
         Figure(
             "Replay error",
-            change(step.error_pct, f"{at}.error_pct"),
-            ("replayed in ", time(step.replayed_ns, f"{at}.replayed_ms")),
+            change(step.error_pct, f"{at}/error_pct"),
+            ("replayed in ", time(step.replayed_ns, f"{at}/replayed_ms")),
         ),
     ]
     if unchanged.basis is Basis.BACK_TO_BACK:
         note: Sentence = ("period unknown: one step recorded",)
         if unchanged.measured_ns is not None:
-            note = ("median period measured ", time(unchanged.measured_ns, f"{of}.measured_ms"))
-        found.append(Figure("Run back to back", time(unchanged.length_ns, f"{of}.length_ms"), note))
+            note = ("median period measured ", time(unchanged.measured_ns, f"{of}/measured_ms"))
+        found.append(Figure("Run back to back", time(unchanged.length_ns, f"{of}/length_ms"), note))
     return found

@@ -37,25 +37,25 @@ def bounds_panel(answers: Answers) -> Panel:
     found, name = answers.bounds, answers.step.step
     calls = (verb("cost", f"traces.bounds({name!r})", name),)
     length_ns = max(found.unchanged.length_ns, 1)
-    length = time(found.unchanged.length_ns, "cost.steps.0.length_ms")
+    length = time(found.unchanged.length_ns, "/cost/steps/0/length_ms")
     steps, before = [], 100.0
     for place, one in enumerate(found.bounds):
-        at = f"cost.steps.0.bounds.{place}"
+        at = f"/cost/steps/0/bounds/{place}"
         left = 100.0 * one.together_ns / length_ns
         gain_ns = None if one.alone_ns is None else found.unchanged.length_ns - one.alone_ns
         steps.append(
             Step(
                 words=RUNG_WORDS[one.rung],
-                together=time(one.together_ns, f"{at}.together_ms"),
+                together=time(one.together_ns, f"{at}/together_ms"),
                 gain=share(
-                    time(found.unchanged.length_ns - one.together_ns, f"{at}.together_gain_ms"),
+                    time(found.unchanged.length_ns - one.together_ns, f"{at}/together_gain_ms"),
                     length,
                 ),
-                alone=share(time(gain_ns, f"{at}.alone_gain_ms"), length),
+                alone=share(time(gain_ns, f"{at}/alone_gain_ms"), length),
                 left_pct=min(left, before),
                 taken_pct=max(before - left, 0.0),
                 reason=one.reason,
-                unknown=percent(one.unknown_pct, f"{at}.unknown_pct"),
+                unknown=percent(one.unknown_pct, f"{at}/unknown_pct"),
             )
         )
         before = left

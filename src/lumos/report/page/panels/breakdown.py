@@ -6,45 +6,18 @@ from dataclasses import dataclass
 
 from lumos.analysis.answers import Answers
 from lumos.analysis.breakdown import Breakdown
-from lumos.analysis.sentence import Amount, share, time
+from lumos.analysis.sentence import Amount, change, time
+from lumos.report.page.bars import Bar, bar
 from lumos.report.page.panel import Panel, verb
 
 MOST_RANKS = 8
 """Ranks that are drawn: those that wait for communication the most and the least."""
-LEAST_WRITTEN_PCT = 9.0
-"""A part with less of the bar is not written on."""
 PARTS = (
     ("exposed compute", "compute", "exposed_compute"),
     ("overlapped", "overlapped", "overlapped"),
     ("exposed communication", "transfer", "exposed_communication"),
     ("other: the device is idle", "idle", "other"),
 )
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of a bar, in % of the longest span."""
-
-    words: str
-    fill: str
-    left_pct: float
-    width_pct: float
-    amount: Amount
-    share: Amount
-
-    @property
-    def written(self) -> bool:
-        """Whether its number has room in the bar."""
-        return self.width_pct >= LEAST_WRITTEN_PCT
-
-
-@dataclass(frozen=True)
-class Bar:
-    """The span of a rank in one run, cut into its parts."""
-
-    run: str
-    span: Amount
-    parts: tuple[Part, ...]
 
 
 @dataclass(frozen=True)
@@ -77,17 +50,16 @@ def breakdown_panel(answers: Answers) -> Panel:
     )
     ranks = []
     for place in shown:
-        one, at = step.ranks[place], f"replay.steps.{answers.chosen}.ranks.{place}"
+        one, at = step.ranks[place], f"/replay/steps/{answers.chosen}/ranks/{place}"
         runs = (
             ("measured", one.measured_ns, one.measured_breakdown),
             ("replayed", one.replayed_ns, one.replayed_breakdown),
         )
         bars = tuple(
-            Bar(run, time(span, f"{at}.{run}_ms"), _parts(parts, longest, at, run))
+            bar(run, time(span, f"{at}/{run}_ms"), _parts(parts, at, run), longest)
             for run, span, parts in runs
         )
-        error = Amount(one.error_pct, bars[0].span.unit.CHANGE, f"{at}.error_pct")
-        ranks.append(RankBars(one.rank, error, bars))
+        ranks.append(RankBars(one.rank, change(one.error_pct, f"{at}/error_pct"), bars))
     view = View(tuple(ranks), len(step.ranks) - len(shown))
     return Panel("breakdown", title, calls, _lead(ranks), "breakdown.html", view)
 
@@ -100,17 +72,11 @@ def _shown(waiting_ns: list[int]) -> list[int]:
     return sorted(order)
 
 
-def _parts(breakdown: Breakdown, longest_ns: int, at: str, run: str) -> tuple[Part, ...]:
-    found, left = [], 0.0
-    whole = sum(int(getattr(breakdown, f"{key}_ns")) for _, _, key in PARTS)
-    for words, fill, key in PARTS:
-        time_ns = int(getattr(breakdown, f"{key}_ns"))
-        width = 100.0 * time_ns / max(longest_ns, 1)
-        amount = time(time_ns, f"{at}.breakdown_ms.{run}.{key}")
-        part = share(amount, time(whole, f"{at}.{run}_ms"))
-        found.append(Part(words, fill, left, width, amount, part))
-        left += width
-    return tuple(found)
+def _parts(breakdown: Breakdown, at: str, run: str) -> list[tuple[str, str, Amount]]:
+    return [
+        (words, fill, time(getattr(breakdown, f"{key}_ns"), f"{at}/breakdown_ms/{run}/{key}"))
+        for words, fill, key in PARTS
+    ]
 
 
 def _lead(ranks: list[RankBars]) -> tuple[str | Amount, ...]:
@@ -125,4 +91,4 @@ def _lead(ranks: list[RankBars]) -> tuple[str | Amount, ...]:
 
 
 def _of(rank: RankBars, part: int) -> Amount:
-    return rank.bars[0].parts[part].amount
+    return rank.bars[0].pieces[part].amount

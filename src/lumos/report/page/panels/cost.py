@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lumos.analysis.answers import Answers
 from lumos.analysis.baseline import Basis
 from lumos.analysis.cost import Cost, Grouping
-from lumos.analysis.sentence import Amount, Name, Sentence, count, share, time
+from lumos.analysis.sentence import Amount, Name, Sentence, change, count, share, time
 from lumos.report.page.panel import Panel, verb
 
 MOST_PARTS = 12
@@ -34,11 +34,6 @@ class Row:
     gains: tuple[Amount, Amount, Amount]
     half: Amount
     within_error: bool
-
-    @property
-    def bar_pct(self) -> float:
-        """The gain of a part twice as fast, as a bar."""
-        return min(max(self.half.value or 0.0, 0.0), 100.0)
 
 
 @dataclass(frozen=True)
@@ -67,7 +62,7 @@ def cost_panel(answers: Answers) -> Panel:
     if not found.costs:
         return Panel("cost", title, calls, absent="Nothing in this step takes time.")
     unchanged = found.unchanged
-    length = time(unchanged.length_ns, "cost.steps.0.length_ms")
+    length = time(unchanged.length_ns, "/cost/steps/0/length_ms")
     error = unchanged.error_ns or 0
     tables = []
     for by in found.left_out:
@@ -79,26 +74,24 @@ def cost_panel(answers: Answers) -> Panel:
             tables.append(Table(_TITLES[by], tuple(rows[:MOST_PARTS]), left_out))
     view = View(
         tuple(tables),
-        Amount(
-            unchanged.error_pct, Amount(None, length.unit, "").unit.CHANGE, "cost.steps.0.error_pct"
-        ),
+        change(unchanged.error_pct, "/cost/steps/0/error_pct"),
         length,
     )
     return Panel("cost", title, calls, _lead(answers, tables[0].rows[0], length), "cost.html", view)
 
 
 def _row(place: int, one: Cost, length: Amount, error_ns: int) -> Row:
-    at = f"cost.steps.0.costs.{place}"
+    at = f"/cost/steps/0/costs/{place}"
     tenth, half, free = (
-        time(one.gain_10_pct_ns, f"{at}.gain_10_pct_ms"),
-        time(one.gain_half_ns, f"{at}.gain_half_ms"),
-        time(one.gain_free_ns, f"{at}.gain_free_ms"),
+        time(one.gain_10_pct_ns, f"{at}/gain_10_pct_ms"),
+        time(one.gain_half_ns, f"{at}/gain_half_ms"),
+        time(one.gain_free_ns, f"{at}/gain_free_ms"),
     )
     label = one.label.replace("_", " ") if one.by is Grouping.CLASS else one.label
     return Row(
         label,
-        count(one.tasks, f"{at}.tasks"),
-        time(one.own_ns, f"{at}.own_ms"),
+        count(one.tasks, f"{at}/tasks"),
+        time(one.own_ns, f"{at}/own_ms"),
         (tenth, half, free),
         share(half, length),
         abs(one.gain_half_ns) <= error_ns,

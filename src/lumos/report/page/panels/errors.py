@@ -71,7 +71,9 @@ def errors_panel(answers: Answers) -> Panel:
     """All ranks and steps; where there are too many, those of the largest errors."""
     calls = (verb("replay", "[run.figures for run in traces.replays()]"),)
     cells = {
-        (place, rank.rank): _cell(f"replay.steps.{place}.ranks.{number}.error_pct", step.step, rank)
+        (place, rank.rank): _cell(
+            f"/replay/steps/{place}/ranks/{number}/error_pct", step.step, rank
+        )
         for place, step in enumerate(answers.steps)
         for number, rank in enumerate(step.ranks)
     }

@@ -37,7 +37,7 @@ def findings_panel(answers: Answers) -> Panel:
     items = [
         Item(
             one.severity, one.message, one.advice,
-            time(one.affected_ns, f"replay.findings.{place}.affected_ms"),
+            time(one.affected_ns, f"/replay/findings/{place}/affected_ms"),
         )
         for place, one in enumerate(answers.findings)
     ]  # fmt: skip

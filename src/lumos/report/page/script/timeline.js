@@ -4,7 +4,7 @@ function timeline(chart) {
   const all = JSON.parse(chart.querySelector("script").textContent);
   const tracks = chart.querySelector(".tracks"), svg = tracks.querySelector("svg");
   const groups = [...svg.querySelectorAll("g")], told = chart.querySelector(".told");
-  const [critical, halo, cursor] = ["critical", "halo", "cursor"].map((one) => svg.querySelector(`.${one}`));
+  const [critical, halo, late, cursor] = ["critical", "halo", "late", "cursor"].map((one) => svg.querySelector(`.${one}`));
   const WIDTH = 100000, SHORTEST = 2000, MIDDLE = 0.69, BAR = 0.42, HEIGHT = 0.54;
   const running = (steps) => { let sum = 0; return steps.map((step) => (sum += step)); };
   const lanes = all.lanes.map((lane) => ({ ...lane, start: running(lane.start) }));
@@ -35,9 +35,10 @@ function timeline(chart) {
       const drawn = lines.map((line, shade) => line.length ? box(all.shades[shade][0], line.join("")) : null);
       groups[place].replaceChildren(groups[place].firstElementChild, ...drawn.reverse().filter(Boolean));
     });
-    const line = path(scale, pixel);
+    const line = path(scale, pixel, () => true), unexplained = all.rules.length - 1;
     critical.setAttribute("d", line);
     halo.setAttribute("d", line);
+    late.setAttribute("d", path(scale, pixel, (place) => all.path.rule[place] === unexplained));
     mark(scale);
     ticks();
     tracks.classList.toggle("zoomed", length < all.span);
@@ -52,14 +53,14 @@ function timeline(chart) {
     return found;
   }
 
-  function path(scale, pixel) {
+  function path(scale, pixel, wanted) {
     const { lane, start, length: lengths } = all.path;
-    let line = "", drawing = false;
+    let line = "", reached = -1;
     for (let place = Math.max(before(start, from), 0); place < start.length && start[place] < from + length; place++) {
-      if (lane[place] < 0) { drawing = false; continue; }
+      if (lane[place] < 0 || !wanted(place)) continue;
       const left = Math.max((start[place] - from) * scale, -pixel), right = Math.min((start[place] + lengths[place] - from) * scale, WIDTH + pixel);
-      line += `${drawing ? "V" : `M${left.toFixed(1)} `}${(lane[place] + MIDDLE).toFixed(2)}H${right.toFixed(1)}`;
-      drawing = true;
+      line += `${start[place] === reached ? "V" : `M${left.toFixed(1)} `}${(lane[place] + MIDDLE).toFixed(2)}H${right.toFixed(1)}`;
+      reached = start[place] + lengths[place];
     }
     return line;
   }
@@ -99,7 +100,7 @@ function timeline(chart) {
     lines.push(`from ${text(one.start[piece])}, for ${text(one.length[piece])}`);
     const middle = one.start[piece] + one.length[piece] / 2, on = before(all.path.start, middle);
     if (on >= 0 && all.path.lane[on] === lane && middle < all.path.start[on] + all.path.length[on]) {
-      lines.push(`on the critical path, by ${all.rules[all.path.rule[on]]}`);
+      lines.push(`on the critical path: ${all.rules[all.path.rule[on]]}`);
     }
     return lines.join("\n");
   }
@@ -193,6 +194,6 @@ function timeline(chart) {
   });
   tracks.addEventListener("pointercancel", () => { held = null; tracks.classList.remove("dragging"); });
   tracks.addEventListener("pointerleave", () => { if (!held) hint.hide(); });
-  addEventListener("resize", () => requestAnimationFrame(draw));
-  draw();
+  // drawn when it is first seen, and whenever it becomes wider or narrower
+  new ResizeObserver(() => { if (svg.clientWidth) requestAnimationFrame(draw); }).observe(svg);
 }
