@@ -46,10 +46,9 @@ class Scenarios:
 
     def durations(self, graph: ExecutionGraph, scenario: int) -> NDArray[np.int64]:
         """The duration of each task in one scenario [ns], rounded to whole ns."""
-        chosen = self.number[self.grouping[scenario]] == self.group[scenario]
-        scaled = np.rint(graph.duration_ns[chosen] * self.factor[scenario])
         durations = graph.duration_ns.copy()
-        durations[chosen] = scaled.astype(np.int64)
+        number = self.number[self.grouping[scenario]]
+        _scale(durations, number, self.group[scenario], self.factor[scenario])
         return durations
 
 
@@ -83,17 +82,30 @@ def ends_with_each(
     in memory.
     """
     following = successors(graph.first, graph.before) if graph.shares_gpus else None
-    watched = np.flatnonzero(mark >= 0)
     marks = int(mark.max(initial=-1)) + 1
 
     def ends(column: Callable[[], NDArray[np.int64]]) -> NDArray[np.int64]:
         times = run(graph, column(), delays=delays, following=following)
         last = np.zeros(marks, np.int64)
-        np.maximum.at(last, mark[watched], times.end_ns[watched])
+        _take_latest(times.end_ns, mark, last)
         return last
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         return np.array(list(pool.map(ends, durations)), np.int64).reshape(len(durations), marks)
+
+
+@compiled()
+def _scale(durations, number, group, factor):  # type: ignore[no-untyped-def]
+    for task in range(len(durations)):
+        if number[task] == group:
+            durations[task] = np.int64(np.rint(durations[task] * factor))
+
+
+@compiled()
+def _take_latest(end, mark, latest):  # type: ignore[no-untyped-def]
+    for task in range(len(end)):
+        if mark[task] >= 0:
+            latest[mark[task]] = max(latest[mark[task]], end[task])
 
 
 def _side_by_side(
