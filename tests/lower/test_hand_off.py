@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from lumos.errors import UnusableInputError
 from lumos.graph.execution import Rule
 from lumos.simulate import simulate
 from tests.drawing import Drawing
@@ -70,3 +73,12 @@ def test_without_hand_offs_threads_run_on() -> None:
     run = forward_and_backward(hand_off=7).run([Rule.HAND_OFF])
     assert run["backward"] == (2, 102)
     assert run["optimizer"] == (13, 18)
+
+
+def test_a_pause_that_awaits_what_nobody_signals_is_an_error() -> None:
+    drawn = Drawing()
+    main = drawn.rank().thread("main")
+    main.work("forward", 10)
+    main.gap(3, awaits="never", name="returns")
+    with pytest.raises(UnusableInputError, match=r"\(returns\) awaits slot 0 of block 0"):
+        drawn.run()

@@ -168,6 +168,11 @@ def _release(context: RankContext, release: NDArray[np.int64]) -> None:
     )
     unbound = waits[context.signalling_row(waits) == NONE]
     release[context.marker_of_row[unbound]] = context.state_of_slots(unbound)
+    host = np.flatnonzero((rows.kind != TaskKind.WAIT_EVENT) & (rows.awaits != NONE)).astype(
+        np.int64
+    )
+    early = host[context.signalling_row(host) == NONE]
+    release[context.offset + early] = context.state_of_slots(early)
     if start is None:
         return
     for number, processor in enumerate(program.processors):
@@ -198,11 +203,7 @@ def _release(context: RankContext, release: NDArray[np.int64]) -> None:
 
 
 def _release_captured(context: RankContext, release: NDArray[np.int64]) -> None:
-    """What ran into the recorded start and is captured or awaited in the job.
-
-    Captured by records on streams given nothing yet, or awaited by host rows whose signal lies
-    before the job.
-    """
+    """What ran into the recorded start and is captured by records on streams given nothing yet."""
     rows, start = context.program.rows, context.program.start
     assert start is not None
     for kind, task in (
@@ -214,12 +215,6 @@ def _release_captured(context: RankContext, release: NDArray[np.int64]) -> None:
         early = (record != NONE) & (captured == NONE)
         held = task[waiting[early]]
         release[held] = np.maximum(release[held], start.free_ns[rows.stream[record[early]]])
-    host = np.flatnonzero((rows.kind != TaskKind.WAIT_EVENT) & (rows.awaits != NONE)).astype(
-        np.int64
-    )
-    for row in host[context.signalling_row(host) == NONE].tolist():
-        known = start.slot_ns.get(int(rows.awaits[row]), 0)
-        release[context.offset + row] = max(int(release[context.offset + row]), known)
 
 
 def _describe(job: Job, contexts: list[RankContext]) -> Callable[[int], str]:
