@@ -66,14 +66,20 @@ def _issuing_segments(
 ) -> NDArray[np.int64]:
     """The first own segment of the operator that issued each span.
 
-    The k-th operator of one kind and one size issues the k-th such span that starts after it.
+    The k-th operator of one kind and one size issues the k-th such span that starts after it. Under
+    a dispatch mode one call leaves two operators, the outer of which only passes the call on.
     """
     is_operator = np.array([text.startswith("c10d::") for text in trace.strings], bool)
     operators = np.flatnonzero((trace.kind == EventKind.OPERATOR) & is_operator[trace.name])
     operators = operators[np.argsort(trace.start_ns[operators], kind="stable")]
+    end_ns = trace.start_ns + trace.duration_ns
     waiting: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for row in operators:
-        waiting[_signature(trace, int(row))].append(int(row))
+    for row in operators.tolist():
+        calls = waiting[_signature(trace, row)]
+        outer = calls[-1] if calls else row
+        if trace.thread[outer] == trace.thread[row] and end_ns[outer] >= end_ns[row]:
+            del calls[-1:]
+        calls.append(row)
     first_segment: dict[int, int] = {}
     for number, event in enumerate(segments.event.tolist()):
         if event != NONE:

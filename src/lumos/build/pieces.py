@@ -107,7 +107,7 @@ def host_pieces(
     _take_hand_offs(segments, hand_offs, column, extra, slots)
     before_trace = _take_waits(segments, tasks, step_of_segment, waits, column, extra, slots)
     _take_synchronizations(segments, step_of_segment, synchronizations, column, extra, slots)
-    _take_host_waits(segments, spans, host_waits, tasks, column, extra, slots)
+    _take_host_waits(segments, steps, spans, host_waits, tasks, column, extra, slots)
     _split_slow_launches(segments, tasks, column, extra)
     _cut_gaps(steps, column, extra)
     order = np.lexsort((_joined(column, extra, "order"), _joined(column, extra, "start_ns")))
@@ -303,6 +303,7 @@ def _take_synchronizations(
 
 def _take_host_waits(
     segments: Segments,
+    steps: Steps,
     spans: HostSpans,
     host_waits: list[HostWait],
     tasks: DeviceTasks,
@@ -320,9 +321,10 @@ def _take_host_waits(
         slot = slots.of("span", one.span)
         stream = stream_of[int(spans.event[one.span])]
         _add_record(segments, launch, 4 * launch + 3, stream, slot, extra)
+        theirs, mine = steps.step_at(np.array([segments.start_ns[launch], one.time_ns])).tolist()
         extra.add(
             TaskKind.SYNCHRONIZE, thread, one.time_ns, one.time_ns, 4 * one.segment + 1,
-            stream=stream, awaits=slot,
+            stream=stream, awaits=slot, distance=max(0, mine - theirs),
         )  # fmt: skip
         column["start_ns"][one.segment] = one.time_ns
 
