@@ -26,6 +26,7 @@ from lumos.analysis.diff import diff as explain
 from lumos.analysis.prediction import StepPrediction
 from lumos.analysis.replay import StepReplay
 from lumos.analysis.step_path import Ran, StepPath
+from lumos.analysis.stragglers import Stragglers
 from lumos.answer import answer
 from lumos.errors import UsageError
 from lumos.export.perfetto import write_perfetto
@@ -111,6 +112,10 @@ class JobTraces:
     def predict(self, from_step: str) -> list[StepPrediction]:
         """Period and host time of all other steps, from this one alone."""
         return predict.predict_steps(self.recording, from_step)
+
+    def stragglers(self, *steps: str) -> JobStragglers:
+        """Who makes the job slower than is typical, and why: in these steps, all by default."""
+        return JobStragglers(predict.stragglers(self.recording, steps or None))
 
     def cost(
         self, step: str | None = None, by: Sequence[str] = (), *, once: bool = False
@@ -349,6 +354,30 @@ class StepCost:
         from lumos.report.text.cost import basis_words, verdict
 
         return f"{verdict(self.figures)} {basis_words(self.figures.unchanged)}"
+
+
+@dataclass(frozen=True, repr=False)
+class JobStragglers:
+    """Which rank, stage or kind of operation makes a job how much slower than is typical."""
+
+    figures: Stragglers
+
+    def frame(self) -> polars.DataFrame:
+        """One row a step and group; see report/frames/stragglers.py for the columns."""
+        from lumos.report.frames.stragglers import stragglers_frame
+
+        return stragglers_frame(self.figures)
+
+    def figure(self) -> Figure:
+        """How much each rank alone slows an even job, rank by step, as a plotly figure."""
+        from lumos.report.figures import stragglers_figure
+
+        return stragglers_figure(self.figures)
+
+    def __repr__(self) -> str:
+        from lumos.report.text.stragglers import verdict
+
+        return verdict(self.figures)
 
 
 @dataclass(frozen=True, repr=False)

@@ -13,6 +13,7 @@ from lumos.analysis.baseline import Baseline, Basis, baseline, measured_period_n
 from lumos.analysis.prediction import Quantity, StepPrediction, host_ns, periods_ns
 from lumos.analysis.replay import StepReplay, compare, span_of
 from lumos.analysis.step_path import Ran, StepPath, step_path
+from lumos.analysis.stragglers import Stragglers, gathered, step_stragglers, study_of
 from lumos.analysis.task_times import measured_task_times
 from lumos.build import build
 from lumos.errors import UnusableInputError, UsageError
@@ -207,6 +208,24 @@ def critical_path_of(replay: Replay, *, measured: bool = False) -> StepPath:
         ran, timeline = Ran.REPLAYED, replay.replayed
     error = replay.figures.error_pct
     return step_path(replay.step, ran, replay.job, replay.graph, timeline, times, error)
+
+
+def stragglers(
+    recording: Recording,
+    steps: Iterable[str] | None = None,
+    *,
+    doing: Callable[[str], None] = lambda _: None,
+) -> Stragglers:
+    """Who is slower than is typical in these steps, all by default; all are held against each other."""
+    names = recording.steps if steps is None else steps
+    blocks = dict.fromkeys(block_of(recording, name) for name in names)
+    doing("holding ranks and steps against each other")
+    study, found = study_of(recording.job), []
+    with _naming_files(recording.files):
+        for number, block in enumerate(blocks):
+            doing(f"looking for stragglers ({number + 1} of {len(blocks)} steps)")
+            found.append(step_stragglers(study, recording.measured, block))
+    return gathered(study, found)
 
 
 def predict_steps(recording: Recording, from_step: str) -> list[StepPrediction]:

@@ -52,6 +52,17 @@ def test_costs_show_the_gains(traces: lumos.JobTraces) -> None:
         found.figure("colour")
 
 
+def test_stragglers_show_how_much_each_rank_alone_slows_an_even_job() -> None:
+    found = lumos.load(RECORDINGS / "gpt-dp2-delayed").stragglers("4", "3")
+    (heat,) = found.figure().data
+    steps = found.figures.steps
+    assert list(heat.x) == [step.step for step in steps] == ["ProfilerStep#4", "ProfilerStep#3"]
+    assert list(heat.y) == ["rank 0", "rank 1"]
+    for place, shown in enumerate(heat.z):
+        factors = [step.slowdown_of(step.ranks[place]) for step in steps]
+        assert list(shown) == pytest.approx([100 * (factor - 1) for factor in factors])
+
+
 def test_the_timeline_shows_the_tasks_of_the_ranks_asked_for(traces: lumos.JobTraces) -> None:
     run = traces.replay("3")
     figure = run.timeline_figure([1])

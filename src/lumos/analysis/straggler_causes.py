@@ -11,8 +11,8 @@ Whole operations tell neither host nor shapes. There the time of a compute is ta
               |------------------- work --------------------------|  |---- slow compute ----|
 
 What the stages differ in is how the model was split. A micro-batch has more work than others where
-its forward and its backward both take longer than what is usual on the rank in that step; where only
-one of them does, the rank was slow for a while.
+its forward and its backward both take longer than the quickest of the rank in that step; where only
+one of them does, the rank was slow for a while. A slow rank has no quick one.
 """
 
 from __future__ import annotations
@@ -98,12 +98,18 @@ def _operations(job: Job, found: Typical) -> Columns:
 
 
 def _of_stages(programs: Sequence[Program], stages: Sequence[int]) -> list[NDArray[np.float64]]:
-    """What each row takes in its stage where nothing holds it up: the lower median of its ranks."""
+    """What each row takes in its stage where it has little to do: the lower median of its ranks.
+
+    Of a rank it is the quickest of a step, in the median of steps: most micro-batches may be long.
+    """
     known: dict[tuple[int, str], list[float]] = {}
     for program, stage in zip(programs, stages, strict=True):
         for name in np.unique(program.rows.name).tolist():
-            mine = program.rows.duration_ns[program.rows.name == name]
-            known.setdefault((stage, program.names[name]), []).append(_undisturbed(mine))
+            mine = program.rows.name == name
+            _, step = np.unique(program.rows.block[mine], return_inverse=True)
+            quickest = np.full(int(step.max()) + 1, np.inf)
+            np.minimum.at(quickest, step, program.rows.duration_ns[mine])
+            known.setdefault((stage, program.names[name]), []).append(float(np.median(quickest)))
     usual = {key: sorted(each)[(len(each) - 1) // 2] for key, each in known.items()}
     return [
         np.array([usual.get((stage, name), 0.0) for name in program.names])[program.rows.name]
@@ -111,21 +117,16 @@ def _of_stages(programs: Sequence[Program], stages: Sequence[int]) -> list[NDArr
     ]
 
 
-def _undisturbed(values: NDArray[np.number]) -> float:
-    """The lower quartile: of a rank's micro-batches nearly half may be long ones."""
-    return float(np.quantile(values, 0.25))
-
-
 def _work_of_micro_batches(
     program: Program, slower: NDArray[np.float64], known: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """By which factor each row takes longer than is usual on its rank because of its micro-batch."""
+    """By which factor each row takes longer than the rank's quickest because of its micro-batch."""
     rows = program.rows
     factor = np.ones(len(rows))
     computes = known & (rows.micro_batch != NONE)
     for block in np.unique(rows.block[computes]).tolist():
         mine = computes & (rows.block == block)
-        longer = slower / _undisturbed(slower[mine])
+        longer = slower / slower[mine].min()
         for batch in np.unique(rows.micro_batch[mine]).tolist():
             own = mine & (rows.micro_batch == batch)
             ways = [own & (rows.phase == way) for way in (Phase.FORWARD, Phase.BACKWARD)]

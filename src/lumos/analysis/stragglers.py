@@ -11,7 +11,7 @@ What-if Analysis (OSDI 2025). A group may slow an even job and yet cost nothing:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
@@ -94,7 +94,10 @@ class Stragglers:
     alone_pct: float
 
     def overall(self) -> StepStragglers:
-        """All steps together: sums, so that a ratio of two is one of means; without causes."""
+        """All steps together: sums, so that a ratio of two is one of means.
+
+        The cause of a rank is the one that cost most over the steps.
+        """
         return _overall(self.steps)
 
 
@@ -118,11 +121,11 @@ def study_of(job: Job) -> Study:
     return Study(job, found, parts_made_typical(job, found))
 
 
-def stragglers(job: Job, measured: Timeline, blocks: Iterable[int] | None = None) -> Stragglers:
-    """The stragglers in steps of a fitted job, by number, all by default."""
+def stragglers(job: Job, measured: Timeline) -> Stragglers:
+    """The stragglers in all steps of a fitted job."""
     study = study_of(job)
-    chosen = range(len(job.programs[0].blocks)) if blocks is None else blocks
-    return gathered(study, [step_stragglers(study, measured, block) for block in chosen])
+    steps = range(len(job.programs[0].blocks))
+    return gathered(study, [step_stragglers(study, measured, block) for block in steps])
 
 
 def gathered(study: Study, steps: Sequence[StepStragglers]) -> Stragglers:
@@ -286,8 +289,16 @@ def _overall(steps: Sequence[StepStragglers]) -> StepStragglers:
         dp_ranks=_summed_where_known(steps, [step.dp_ranks for step in steps]),
         stages=_summed_where_known(steps, [step.stages for step in steps]),
         operations=_summed(steps, [step.operations for step in steps]),
-        causes={},
+        causes={rank: _main_cause(steps, rank) for rank in steps[0].ranks},
     )
+
+
+def _main_cause(steps: Sequence[StepStragglers], rank: int) -> Cause:
+    costs = dict.fromkeys(Cause, 0)
+    for step in steps:
+        if step.causes[rank] is not Cause.NONE:
+            costs[step.causes[rank]] += step.cost_ns(step.ranks[rank])
+    return max(Cause, key=lambda cause: costs[cause]) if any(costs.values()) else Cause.NONE
 
 
 def _summed(

@@ -34,6 +34,11 @@ COMMANDS = (
     Verb(
         "cost", "lumos.cli.cost:cost", "Say what a step gains from each of its parts made faster."
     ),
+    Verb(
+        "stragglers",
+        "lumos.cli.stragglers:stragglers",
+        "Say which rank, stage or operation slows the job, and why.",
+    ),
     Verb("report", "lumos.cli.report:report", "Write all answers as one page to send around."),
     Verb("diff", "lumos.cli.diff:diff", "Explain the difference between two runs, steps or ranks."),
 )

@@ -1,4 +1,4 @@
-"""Figures for notebooks: breakdown, errors, timeline and costs, drawn by plotly.
+"""Figures for notebooks: breakdown, errors, timeline, costs and stragglers, drawn by plotly.
 
 plotly is an extra (`pip install 'lumos[notebook]'`) and is loaded by the first figure.
 """
@@ -13,6 +13,7 @@ import numpy as np
 
 from lumos.analysis.cost import Grouping, StepCosts
 from lumos.analysis.replay import StepReplay
+from lumos.analysis.stragglers import Stragglers
 from lumos.errors import UsageError
 from lumos.graph.job import Job
 from lumos.graph.timeline import Timeline
@@ -99,6 +100,30 @@ def costs_figure(found: StepCosts, by: Grouping, most: int = 20) -> Figure:
         )
     figure.update_layout(barmode="overlay", xaxis_title="ms")
     figure.update_yaxes(autorange="reversed", type="category")
+    return figure
+
+
+def stragglers_figure(found: Stragglers) -> Figure:
+    """How much each rank alone slows an even job [%], rank by step; white is not at all."""
+    ranks = sorted({rank for step in found.steps for rank in step.ranks})
+    factors = [
+        [step.slowdown_of(step.ranks[rank]) if rank in step.ranks else None for step in found.steps]
+        for rank in ranks
+    ]
+    slower = [[None if one is None else 100 * (one - 1) for one in row] for row in factors]
+    most = max((one for row in slower for one in row if one is not None), default=0.0)
+    figure = _figure("How much each rank alone slows an even job [%]")
+    figure.add_heatmap(
+        z=slower,
+        x=[_text(step.step) for step in found.steps],
+        y=[f"rank {rank}" for rank in ranks],
+        zmin=0,
+        zmax=max(most, 1.0),
+        colorscale=[[0, "#ffffff"], [1, _COLOURS["over"]]],
+        hovertemplate="%{y}, %{x}: %{z:+.2f} %<extra></extra>",
+    )
+    figure.update_yaxes(autorange="reversed", type="category")
+    figure.update_xaxes(type="category")
     return figure
 
 

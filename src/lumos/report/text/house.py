@@ -51,7 +51,7 @@ def name_text(name: str, style: str = "") -> Text:
 
 def time_text(time_ns: float | None, digits: int = 2) -> Text:
     """A time in ms."""
-    return UNKNOWN if time_ns is None else Text(f"{ms(time_ns):.{digits}f}")
+    return UNKNOWN if time_ns is None else Text(f"{ms(time_ns):z.{digits}f}")
 
 
 def percent_text(value_pct: float | None, *, signed: bool = False, graded: bool = False) -> Text:
@@ -61,7 +61,7 @@ def percent_text(value_pct: float | None, *, signed: bool = False, graded: bool 
     size = abs(value_pct)
     style = ("green" if size <= 1 else "yellow" if size <= 5 else "red") if graded else ""
     digits = 2 if size < 100 else 0
-    return Text(f"{value_pct:+.{digits}f}" if signed else f"{value_pct:.1f}", style)
+    return Text(f"{value_pct:+z.{digits}f}" if signed else f"{value_pct:z.1f}", style)
 
 
 def findings_table(findings: Sequence[Finding]) -> Table:
