@@ -298,8 +298,11 @@ class _Arrivals(TypedDict):
 
 
 def _arrivals(tasks: _Tasks, matched: NDArray[np.bool_], ranks: Sequence[int]) -> _Arrivals:
-    """How far apart the members of collectives came, and who came last; of messages both ends."""
-    waiting = matched & ~tasks.buffered
+    """How far apart the members of collectives came, and who came last.
+
+    Of messages both ends count, and they stand with the receives.
+    """
+    waiting = matched & (tasks.kind != CollectiveKind.SEND)
     members = np.flatnonzero(
         np.isin(tasks.meeting, tasks.meeting[waiting]) & (tasks.meeting != NONE)
     )

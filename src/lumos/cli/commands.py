@@ -31,6 +31,12 @@ COMMANDS = (
         "lumos.cli.critical_path:critical_path",
         "Show what the end of a step waits for, task by task across ranks.",
     ),
+    Verb("breakdown", "lumos.cli.breakdown:breakdown", "Say where the time of steps goes."),
+    Verb(
+        "communication",
+        "lumos.cli.communication:communication",
+        "Say what collectives move, how fast, and who came last.",
+    ),
     Verb(
         "cost", "lumos.cli.cost:cost", "Say what a step gains from each of its parts made faster."
     ),

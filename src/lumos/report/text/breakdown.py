@@ -1,0 +1,290 @@
+"""Where the time of steps goes, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from lumos.analysis.efficiency import Efficiency, KernelClass
+from lumos.analysis.idle import Cause
+from lumos.analysis.step_breakdown import RankBreakdown, RankWhere, StepBreakdown
+from lumos.graph.finding import Finding
+from lumos.report.plain import plain
+from lumos.report.text.house import (
+    UNKNOWN,
+    bar,
+    findings_table,
+    name_text,
+    percent_text,
+    spaced,
+    table,
+    time_text,
+)
+from lumos.units import ms
+
+MOST_RANKS = 16
+MOST_STEPS = 24
+MOST_CLASSES = 12
+"""Longer tables are shortened; what is left out is counted, and stands in --json."""
+CAUSE_WORDS = {
+    Cause.HOST_BOUND: "host-bound",
+    Cause.LAUNCH_QUEUE: "launch queue",
+    Cause.DATA_LOADING: "data loading",
+    Cause.SYNCHRONIZING_CALL: "synchronising call",
+    Cause.EARLIER_STEP: "earlier step",
+    Cause.UNEXPLAINED: "unexplained",
+}
+_LEVELS = " ▁▂▃▄▅▆▇█"
+_CURVE = 60
+"""Cells of a utilisation curve."""
+Time = Callable[[RankBreakdown], int | None]
+
+
+def breakdown_report(
+    steps: Sequence[StepBreakdown], findings: Sequence[Finding] = ()
+) -> RenderableType:
+    """What `lumos breakdown` prints: the verdict, the parts, ranks or steps, kernels, utilisation."""
+    filled = [step for step in steps if step.ranks]
+    parts: list[RenderableType] = []
+    if filled:
+        parts += [Text(verdict(filled), "bold"), _parts(filled)]
+        if len(filled) > 1:
+            parts.append(_lines("Step by step, mean of the ranks", "step", _of_steps(filled)))
+        elif len(filled[0].ranks) > 1:
+            parts.append(_lines("Rank by rank", "rank", _of_ranks(filled[0].ranks)))
+        if filled[0].efficiency.classes:
+            parts.append(_kernels([step.efficiency for step in filled]))
+        parts.append(_curves(filled[0]))
+    if findings:
+        parts.append(findings_table(findings))
+    return spaced(parts)
+
+
+def verdict(steps: Sequence[StepBreakdown]) -> str:
+    """What takes the most of the span, in one sentence."""
+    runs = [one.measured for step in steps for one in step.ranks]
+    span = sum(run.span_ns for run in runs)
+    shares = sorted(
+        ((sum(time(run) or 0 for run in runs), word) for word, time in _told()), reverse=True
+    )
+    words = [f"{100 * time / span:.0f} % {word}" for time, word in shares[:3] if time > span / 200]
+    name = plain(steps[0].step) if len(steps) == 1 else f"A step, mean of {len(steps)},"
+    of = f" a rank, mean of {len(steps[0].ranks)}" if len(steps[0].ranks) > 1 else ""
+    return f"{name} takes {ms(span / len(runs)):.2f} ms{of}: {', '.join(words)}."
+
+
+def _told() -> list[tuple[str, Time]]:
+    """What a span consists of, each moment once."""
+
+    def transfer(run: RankBreakdown) -> int:
+        waiting = (run.waiting_for_peers_ns or 0) + (run.bubble_ns or 0)
+        return run.parts.exposed_communication_ns - waiting
+
+    return [
+        ("compute", lambda run: run.parts.exposed_compute_ns + run.parts.overlapped_ns),
+        ("communication alone", transfer),
+        ("waiting for peers", lambda run: run.waiting_for_peers_ns),
+        ("pipeline bubble", lambda run: run.bubble_ns),
+        *((f"idle: {word}", _idle(cause)) for cause, word in CAUSE_WORDS.items()),
+    ]
+
+
+def _idle(cause: Cause) -> Time:
+    return lambda run: run.idle_ns[cause]
+
+
+_PARTS: tuple[tuple[str, Time], ...] = (
+    ("exposed compute", lambda run: run.parts.exposed_compute_ns),
+    ("overlapped", lambda run: run.parts.overlapped_ns),
+    ("exposed communication", lambda run: run.parts.exposed_communication_ns),
+    ("  waiting for peers", lambda run: run.waiting_for_peers_ns),
+    ("  pipeline bubble", lambda run: run.bubble_ns),
+    ("other", lambda run: run.parts.other_ns),
+    *((f"  {word}", _idle(cause)) for cause, word in CAUSE_WORDS.items()),
+)
+
+
+def _parts(steps: Sequence[StepBreakdown]) -> Table:
+    ranks = [one for step in steps for one in step.ranks]
+    span = _mean([one.measured for one in ranks], lambda run: run.span_ns) or 1.0
+    alone = all(one.measured.waiting_for_peers_ns is None for one in ranks)
+    communicates = any(one.measured.parts.exposed_communication_ns for one in ranks)
+    note = (
+        "Waiting for peers is unknown: one rank alone, or none matched."
+        if alone and communicates
+        else ""
+    )
+    found = table(f"Where the span goes, {_mean_of(steps)}", note=note)
+    for head in ("", "measured ms", "replayed ms", "measured %"):
+        found.add_column(head, justify="right" if head else "left", no_wrap=True)
+    found.add_column("", min_width=12, max_width=40, ratio=1)
+    for word, time in _PARTS:
+        measured = _mean([one.measured for one in ranks], time)
+        replayed = _mean([one.replayed for one in ranks], time)
+        detail = word.startswith(" ")
+        if detail and not measured and not replayed:
+            continue
+        share = 100 * (measured or 0) / span
+        style = "dim" if detail else ""
+        found.add_row(
+            Text(word, style), time_text(measured), time_text(replayed),
+            Text(f"{share:.1f}", style), "" if detail else bar(share),
+        )  # fmt: skip
+    return found
+
+
+def _mean_of(steps: Sequence[StepBreakdown]) -> str:
+    name = plain(steps[0].step) if len(steps) == 1 else f"mean of {len(steps)} steps"
+    ranks = len(steps[0].ranks)
+    return f"{name} and {ranks} ranks" if ranks > 1 else name
+
+
+def _mean(runs: Sequence[RankBreakdown], time: Time) -> float | None:
+    """The mean over the runs in which it is known."""
+    known = [one for one in map(time, runs) if one is not None]
+    return sum(known) / len(known) if known else None
+
+
+Line = tuple[Text, Sequence[RankBreakdown]]
+
+
+def _of_ranks(ranks: Sequence[RankWhere]) -> list[Line]:
+    """Measured ranks; of too many those that compute least of their time."""
+    worst = sorted(ranks, key=lambda one: _busy(one.measured))[:MOST_RANKS]
+    shown = sorted(worst, key=lambda one: one.rank)
+    lines: list[Line] = [(Text(f"rank {one.rank}"), [one.measured]) for one in shown]
+    if len(shown) < len(ranks):
+        more = f"{len(ranks) - len(shown)} more ranks compute more of their time"
+        lines.append((Text(more, "dim"), []))
+    return lines
+
+
+def _busy(run: RankBreakdown) -> float:
+    return (run.parts.exposed_compute_ns + run.parts.overlapped_ns) / max(run.span_ns, 1)
+
+
+def _of_steps(steps: Sequence[StepBreakdown]) -> list[Line]:
+    """Measured steps, the longest where there are too many."""
+    runs = {step.step: [one.measured for one in step.ranks] for step in steps}
+    longest = sorted(runs, key=lambda name: -max(run.span_ns for run in runs[name]))[:MOST_STEPS]
+    shown = [name for name in runs if name in longest]
+    lines: list[Line] = [(name_text(name), runs[name]) for name in shown]
+    if len(shown) < len(runs):
+        lines.append((Text(f"{len(runs) - len(shown)} more, shorter", "dim"), []))
+    return lines
+
+
+def _lines(title: str, head: str, lines: Sequence[Line]) -> Table:
+    found = table(f"{title}, measured", note="busy: at least one stream works.", gap=1)
+    found.add_column(head)
+    for words in (
+        "span\nms", "compute\nms", "overl.\nms", "comm.\nms", "waiting\nms", "other\nms", "busy\n%"
+    ):  # fmt: skip
+        found.add_column(words, justify="right", no_wrap=True)
+    found.add_column("idle for", no_wrap=True)
+    for name, runs in lines:
+        if not runs:
+            found.add_row(name)
+            continue
+        times = [_mean(runs, time) for time in _COLUMNS]
+        span, other = times[0] or 1.0, times[-1] or 0.0
+        causes = {cause: _mean(runs, _idle(cause)) or 0.0 for cause in Cause}
+        most = max(causes, key=lambda cause: causes[cause])
+        found.add_row(
+            name, *map(time_text, times), percent_text(100 * (1 - other / span)),
+            Text(CAUSE_WORDS[most] if causes[most] else ""),
+        )  # fmt: skip
+    return found
+
+
+def _waiting(run: RankBreakdown) -> int | None:
+    if run.waiting_for_peers_ns is None or run.bubble_ns is None:
+        return None
+    return run.waiting_for_peers_ns + run.bubble_ns
+
+
+_COLUMNS: tuple[Time, ...] = (
+    lambda run: run.span_ns,
+    lambda run: run.parts.exposed_compute_ns,
+    lambda run: run.parts.overlapped_ns,
+    lambda run: run.parts.exposed_communication_ns,
+    _waiting,
+    lambda run: run.parts.other_ns,
+)
+
+
+def _kernels(found: Sequence[Efficiency]) -> Table:
+    """Classes of kernels of the first step, longest first."""
+    one = found[0]
+    shown = one.classes[:MOST_CLASSES]
+    notes = [mfu_words(one)]
+    if one.hardware is not None:
+        notes.append(
+            f"roofline: share of their time that kernels would need at the peak rates of the "
+            f"{one.hardware.name}; known: share of the time whose operations and bytes are told."
+        )
+    if len(one.classes) > len(shown):
+        notes.append(f"{len(one.classes) - len(shown)} more classes with --json.")
+    lines = table("Kernels, measured, all ranks", note=" ".join(notes), gap=1)
+    lines.add_column("class", min_width=12)
+    for head in ("tasks", "ms", "TFLOP/s", "known\n%", "GB/s", "known\n%", "roofline\n%"):
+        lines.add_column(head, justify="right", no_wrap=True)
+    lines.add_column("", min_width=8, max_width=20, ratio=1)
+    for kernels in shown:
+        lines.add_row(name_text(kernels.name.replace("_", " ")), *_rates(kernels))
+    return lines
+
+
+def _rates(one: KernelClass) -> list[RenderableType]:
+    flops, moved = one.flops_per_s, one.bytes_per_s
+    return [
+        f"{one.tasks}",
+        time_text(one.time_ns),
+        UNKNOWN if not flops else Text(f"{flops / 1e12:.2f}"),
+        percent_text(one.flops_known_pct) if flops else UNKNOWN,
+        UNKNOWN if moved is None else Text(f"{moved / 1e9:.1f}"),
+        percent_text(one.bytes_known_pct) if moved is not None else UNKNOWN,
+        percent_text(one.roofline_pct),
+        "" if one.roofline_pct is None else bar(one.roofline_pct),
+    ]
+
+
+def mfu_words(one: Efficiency) -> str:
+    """MFU and what it is held against, or why it is unknown."""
+    if one.mfu_pct is None:
+        return f"MFU is unknown: {plain(one.reason)}."
+    formats = " and ".join(one.value for one in one.formats[:2])
+    gpu = one.hardware.name if one.hardware is not None else plain(one.gpu)
+    return f"MFU {one.mfu_pct:.2g} % of the {formats} peak of the {gpu}."
+
+
+def _curves(step: StepBreakdown) -> Table:
+    """How busy the devices are, over the step: the mean of the ranks."""
+    windows = len(step.ranks[0].measured.utilization)
+    found = table(
+        f"Utilisation of {plain(step.step)}, {windows} windows of 1 ms"
+        + (f", mean of {len(step.ranks)} ranks" if len(step.ranks) > 1 else ""),
+        gap=2,
+    )
+    found.add_column("")
+    found.add_column("mean\n%", justify="right")
+    found.add_column("from the first task to the last", no_wrap=True)
+    for run in ("measured", "replayed"):
+        curves = [getattr(one, run).utilization for one in step.ranks]
+        mean = np.mean(np.stack(curves), axis=0)
+        found.add_row(run, percent_text(100 * float(mean.mean())), curve(mean))
+    return found
+
+
+def curve(values: NDArray[np.float64], cells: int = _CURVE) -> Text:
+    """Fractions as a line of blocks, at most `cells` of them."""
+    cells = min(cells, len(values))
+    borders = np.linspace(0, len(values), cells + 1).round().astype(int)
+    means = [values[low:high].mean() for low, high in pairwise(borders)]
+    return Text("".join(_LEVELS[round(8 * float(mean))] for mean in means), "cyan")
