@@ -1,5 +1,5 @@
 # Two commands do everything on a machine with Python 3.11 or newer:
-#   make demo   replay the bundled recordings, leave a timeline for ui.perfetto.dev in demo-output/
+#   make demo   replay a bundled recording, leave timelines and a page of answers in demo-output/
 #   make test   run the test suite
 # Everything is installed into a private virtual environment, .venv.
 
@@ -12,6 +12,9 @@ BIN    := $(VENV)/bin
 demo: $(VENV)/installed
 	$(BIN)/lumos replay recordings/gpt-dp2-tp2 -o demo-output
 	@echo
+	$(BIN)/lumos report recordings/gpt-dp2-tp2 -o demo-output/report.html
+	@echo
+	@echo "Open demo-output/report.html in a browser: why the step takes as long as it does."
 	@echo "Open demo-output/*.json.gz in https://ui.perfetto.dev to see both runs side by side."
 
 test: $(VENV)/installed-test

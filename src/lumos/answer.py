@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from lumos.analysis.answers import Answers
 from lumos.analysis.bounds import bounds
+from lumos.analysis.communication import step_communication
 from lumos.analysis.cost import costs, default_groupings
+from lumos.analysis.step_breakdown import step_breakdown
 from lumos.predict import (
     Recording,
     baseline_of,
@@ -12,6 +14,7 @@ from lumos.predict import (
     critical_path_of,
     median_step,
     replay_steps,
+    stragglers,
 )
 
 
@@ -23,7 +26,7 @@ def answer(recording: Recording, step: str | None = None) -> Answers:
     chosen = block_of(recording, median_step(recording) if step is None else step)
     replays = replay_steps(recording)
     one = replays[chosen]
-    base = baseline_of(one)
+    base, name = baseline_of(one), one.figures.step
     return Answers(
         steps=tuple(replay.figures for replay in replays),
         chosen=chosen,
@@ -35,5 +38,8 @@ def answer(recording: Recording, step: str | None = None) -> Answers:
         measured_path=critical_path_of(one, measured=True),
         costs=costs(base, default_groupings(base.job)),
         bounds=bounds(base),
+        breakdown=step_breakdown(name, one.job, one.graph, one.measured, one.replayed),
+        communication=step_communication(name, one.job, one.measured, one.replayed),
+        stragglers=stragglers(recording),
         findings=recording.findings,
     )

@@ -74,6 +74,26 @@ def test_communication_that_nothing_hides_is_told() -> None:
     assert "all reduce" in sentence_text(found.claims[0].sentence)
 
 
+def test_a_rank_that_stalls_is_named_and_its_cause() -> None:
+    """rank 0, 1 | l |            each time: kernel, then all-reduce; rank 2's host sleeps 300 first
+    rank 2       | sleep 300 | l |"""
+    drawn = Drawing()
+    drawn.group("all", 0, 1, 2)
+    for number in range(3):
+        rank = drawn.rank()
+        main, s1 = rank.thread(), rank.stream(1)
+        main.work("prepare", 300_000 if number == 2 else 2_000)
+        main.launch(s1, "k", 500_000)
+        main.collective(s1, "all-reduce", 20_000, "all")
+        main.synchronize(duration=0)
+    found = verdict_of(drawn)
+    first = found.claims[0]
+    assert first.truth is Truth.STRAGGLER
+    assert first.gain_ns == pytest.approx(298_000, abs=3_000)
+    assert sentence_text(first.sentence).startswith("Rank 2's host stalls cost every rank 0.298 ms")
+    assert Truth.WAITING not in truths(found), "told by its cause"
+
+
 def test_a_pipeline_that_waits_for_its_messages_is_told() -> None:
     """stage 0 |= F 500 =| send |
     stage 1    |... receive ....|= F 500 =|"""

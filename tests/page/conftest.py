@@ -24,7 +24,7 @@ DEMANDED = "LUMOS_NEED_BROWSER"
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         try:
-            found = _launch(playwright)
+            found = launch(playwright)
         except Error as error:
             reason = f"no browser: {str(error).splitlines()[0]}"
             if os.environ.get(DEMANDED) == "1":
@@ -34,7 +34,7 @@ def browser() -> Iterator[Browser]:
         found.close()
 
 
-def _launch(playwright: Playwright) -> Browser:
+def launch(playwright: Playwright) -> Browser:
     """The system's browser, else the one that playwright installed."""
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     options = ["--disable-dev-shm-usage"] + ["--no-sandbox"] * (os.geteuid() == 0)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from lumos.analysis.bounds import StepBounds
+from lumos.analysis.communication import StepCommunication
 from lumos.analysis.cost import StepCosts
 from lumos.analysis.replay import StepReplay
+from lumos.analysis.step_breakdown import StepBreakdown
 from lumos.analysis.step_path import StepPath
+from lumos.analysis.stragglers import Stragglers
 from lumos.graph.execution import ExecutionGraph
 from lumos.graph.finding import Finding
 from lumos.graph.job import Job
@@ -16,7 +19,7 @@ from lumos.graph.timeline import Timeline
 
 @dataclass(frozen=True)
 class Answers:
-    """The replay of every step, and everything that was asked about one of them.
+    """The replay of every step, its stragglers, and everything that was asked about one step.
 
     `chosen` is the place of that step in `steps`; `job`, `graph`, `measured` and `replayed` are of
     it. `path` is the critical path of the replay.
@@ -32,6 +35,9 @@ class Answers:
     measured_path: StepPath = field(repr=False)
     costs: StepCosts
     bounds: StepBounds
+    breakdown: StepBreakdown
+    communication: StepCommunication
+    stragglers: Stragglers
     findings: tuple[Finding, ...] = ()
 
     @property

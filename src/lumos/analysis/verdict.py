@@ -16,6 +16,7 @@ from lumos.analysis.answers import Answers
 from lumos.analysis.bounds import Bound, Rung
 from lumos.analysis.cost import DATA_LOADING, Cost, Grouping
 from lumos.analysis.sentence import Amount, Name, Sentence, change, share, time
+from lumos.analysis.straggler_causes import Cause
 from lumos.graph.job import CollectiveKind
 
 LEAST_PCT = 3.0
@@ -40,11 +41,15 @@ class Truth(Enum):
 
 @dataclass(frozen=True)
 class Claim:
-    """One thing that limits a step, what it costs [ns], and the sentence that says so."""
+    """One thing that limits a step, what it costs [ns], and the sentence that says so.
+
+    `explains` are the truths that are about the same time and name no cause.
+    """
 
     truth: Truth
     gain_ns: int
     sentence: Sentence
+    explains: frozenset[Truth] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,7 @@ def verdict(answers: Answers) -> Verdict:
 
 
 def _waste(answers: Answers) -> Iterator[Claim]:
+    yield from _straggler(answers)
     for place, bound in enumerate(answers.bounds.bounds):
         if bound.rung in _WORDS and bound.alone_ns is not None:
             yield _without_limit(answers, place, bound)
@@ -78,6 +84,7 @@ def _waste(answers: Answers) -> Iterator[Claim]:
                 Truth.DATA_LOADING,
                 one.gain_free_ns,
                 ("Loading data costs ", gain, *_of_step(answers, gain), "."),
+                frozenset({Truth.HOST}),
             )
 
 
@@ -89,6 +96,36 @@ _WORDS = {
 }
 
 
+def _straggler(answers: Answers) -> Iterator[Claim]:
+    """The rank that costs the step most, and why."""
+    step, at = answers.stragglers.steps[answers.chosen], f"/stragglers/steps/{answers.chosen}"
+    if len(step.ranks) < 2:
+        return
+    ranks = list(step.ranks)
+    rank = max(ranks, key=lambda one: step.cost_ns(step.ranks[one]))
+    cost_ns, cause = step.cost_ns(step.ranks[rank]), step.causes[rank]
+    if cause is Cause.NONE:
+        return
+    cost = time(cost_ns, f"{at}/ranks/{ranks.index(rank)}/cost_ms")
+    length = time(step.without_delay_ns, f"{at}/without_delay_ms")
+    sentence = (
+        _REASONS[cause].format(rank=rank), " every rank ", cost, " of ", length, " (", share(cost, length), ").",
+    )  # fmt: skip
+    # what one late rank costs is waiting of all others
+    explains = {Truth.WAITING, Truth.COMMUNICATION}
+    if cause is Cause.HOST_STALL:
+        explains.add(Truth.HOST)
+    yield Claim(Truth.STRAGGLER, cost_ns, sentence, frozenset(explains))
+
+
+_REASONS = {
+    Cause.HOST_STALL: "Rank {rank}'s host stalls cost",
+    Cause.SLOW_COMPUTE: "Rank {rank} computes slowly: that costs",
+    Cause.SLOW_LINK: "Rank {rank}'s transfers are slow: that costs",
+    Cause.IMBALANCE: "Rank {rank} has more to do than others: that costs",
+}
+
+
 def _without_limit(answers: Answers, place: int, one: Bound) -> Claim:
     """What the step gains with one limit gone."""
     truth, words = _WORDS[one.rung]
@@ -97,28 +134,19 @@ def _without_limit(answers: Answers, place: int, one: Bound) -> Claim:
     most: Sentence = ()
     if truth is Truth.COMMUNICATION and (cost := _most_costly(answers, communication=True)):
         most = ("; most of it is ", Name(cost[1].label.replace("_", " ")))
-    return Claim(truth, gain_ns, (words, gain, *_of_step(answers, gain), *most, "."))
+    # perfect overlap takes waiting away, too
+    explains = frozenset({Truth.COMMUNICATION} if truth is Truth.WAITING else ())
+    return Claim(truth, gain_ns, (words, gain, *_of_step(answers, gain), *most, "."), explains)
 
 
 def _distinct(claims: list[Claim]) -> list[Claim]:
-    """Claims without those whose time another one explains better.
-
-    Perfect overlap takes waiting away, too; what one late rank costs is waiting of all others.
-    """
-    gain = {one.truth: one.gain_ns for one in claims}
-
-    def explained(truth: Truth, *causes: Truth) -> bool:
-        return any(gain.get(cause, 0) >= SAME_TIME * gain[truth] for cause in causes)
-
+    """Claims without those whose time another one explains better."""
     return [
         one
         for one in claims
-        if not (
-            (one.truth is Truth.WAITING and explained(one.truth, Truth.STRAGGLER))
-            or (
-                one.truth is Truth.COMMUNICATION
-                and explained(one.truth, Truth.STRAGGLER, Truth.WAITING)
-            )
+        if not any(
+            one.truth in other.explains and other.gain_ns >= SAME_TIME * one.gain_ns
+            for other in claims
         )
     ]
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from lumos.analysis.answers import Answers
 from lumos.analysis.verdict import verdict
+from lumos.report.documents.breakdown import breakdown_document
+from lumos.report.documents.communication import communication_document
 from lumos.report.documents.cost import cost_document
 from lumos.report.documents.critical_path import critical_path_document
 from lumos.report.documents.encoding import Document, milliseconds
 from lumos.report.documents.replay import replay_document
+from lumos.report.documents.stragglers import stragglers_document
 from lumos.report.page.texts import sentence_text
 
 REPORT_SCHEMA = "lumos.report/1"
@@ -34,4 +37,7 @@ def report_document(answers: Answers, title: str) -> Document:
         "critical_path": critical_path_document([answers.path]),
         "critical_path_measured": critical_path_document([answers.measured_path]),
         "cost": cost_document(placement, [(answers.costs, answers.bounds)], findings),
+        "breakdown": breakdown_document(placement, [answers.breakdown], findings),
+        "communication": communication_document(placement, [answers.communication], findings),
+        "stragglers": stragglers_document(answers.stragglers, findings),
     }

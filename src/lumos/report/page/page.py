@@ -9,18 +9,26 @@ from lumos.analysis.verdict import verdict
 from lumos.report.page.frame import Figure, Head, render
 from lumos.report.page.panels.bounds import bounds_panel
 from lumos.report.page.panels.breakdown import breakdown_panel
+from lumos.report.page.panels.communication import communication_panel
 from lumos.report.page.panels.cost import cost_panel
 from lumos.report.page.panels.errors import errors_panel
 from lumos.report.page.panels.findings import findings_panel
+from lumos.report.page.panels.idle import idle_panel
 from lumos.report.page.panels.path import path_panel
+from lumos.report.page.panels.stragglers import stragglers_panel
 from lumos.report.page.panels.timeline import timeline_panel
+from lumos.report.page.panels.utilization import utilization_panel
 
 PANELS = (
     breakdown_panel,
+    idle_panel,
     timeline_panel,
     path_panel,
     cost_panel,
     bounds_panel,
+    stragglers_panel,
+    communication_panel,
+    utilization_panel,
     errors_panel,
     findings_panel,
 )
