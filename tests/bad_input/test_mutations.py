@@ -36,6 +36,7 @@ FOUND = (
     ("alexnet", "time_stands_still", 2),  # waits for records that come later: a circle
     ("alexnet", "events_twice_later", 18),
     ("one-stream", "correlations_shuffled", 4),
+    ("vgg13", "synchronizations_everywhere", 118),  # the device worked on for 30 ms: host late by that
     ("dlrm", "argument_missing", 4),  # an event wait of -0.5 ms on the critical path
 )  # fmt: skip
 """Cases that once ended badly, one or two of each kind."""

@@ -39,6 +39,21 @@ def test_a_device_synchronize_awaits_every_stream() -> None:
     assert awaited(busy().call("cudaDeviceSynchronize", 70, 905).build()) == [WHOLE_DEVICE]
 
 
+def test_a_device_synchronize_that_returned_early_waits_for_nothing_and_is_found() -> None:
+    """It returned at 75, the device worked until 900: were it awaited, the host would come 825 us late."""
+    built = busy().call("cudaDeviceSynchronize", 70, 75).build()
+    assert awaited(built) == []
+    (finding,) = [one for one in built.job.findings if one.code == "returned-early"]
+    assert finding.affected_ns == 825_000
+
+
+def test_clocks_of_host_and_device_may_differ_a_little() -> None:
+    """A return 50 us before the device's end is the same wait."""
+    built = busy().call("cudaDeviceSynchronize", 70, 850).build()
+    assert awaited(built) == [WHOLE_DEVICE]
+    assert not [one for one in built.job.findings if one.code == "returned-early"]
+
+
 def test_a_call_that_returned_before_any_stream_ended_awaited_none() -> None:
     """It contradicts every stream: it is a plain call."""
     assert awaited(busy().call("cudaStreamSynchronize", 70, 75).build()) == []

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lumos.build.assemble import assemble_program
 from lumos.build.calls import CallClass, call_classes
@@ -21,8 +22,8 @@ from lumos.build.pieces import host_pieces
 from lumos.build.ranks import match_ranks
 from lumos.build.steps import Steps, cut_to, find_common_steps, find_steps
 from lumos.build.structure import recognise_structure
-from lumos.build.synchronize import find_synchronizations
-from lumos.build.threads import host_events, segment_threads
+from lumos.build.synchronize import find_synchronizations, returned_early
+from lumos.build.threads import Segments, host_events, segment_threads
 from lumos.build.waits import resolve_waits
 from lumos.build.work import describe_work
 from lumos.errors import UnusableInputError
@@ -31,6 +32,7 @@ from lumos.graph.job import NONE, Job, Placement, Program, Provenance
 from lumos.graph.timeline import RankTimeline, Timeline
 from lumos.graph.trace import EventKind, Trace
 from lumos.graph.work import Phase
+from lumos.units import ms
 
 
 def build(traces: Sequence[Trace], step: int | None = None) -> tuple[Job, Timeline]:
@@ -40,7 +42,7 @@ def build(traces: Sequence[Trace], step: int | None = None) -> tuple[Job, Timeli
     """
     steps, findings = find_common_steps(traces)
     built = [build_rank(trace, step, own) for trace, own in zip(traces, steps, strict=True)]
-    programs, runs, described, impossible = zip(*built, strict=True)
+    programs, runs, described, contradictions = zip(*built, strict=True)
     matched = match_ranks(traces, programs, runs, described)
     origin = min((int(run.start_ns.min()) for run in matched.runs if len(run)), default=0)
     ranks = tuple(trace.rank if trace.rank is not None else n for n, trace in enumerate(traces))
@@ -58,16 +60,16 @@ def build(traces: Sequence[Trace], step: int | None = None) -> tuple[Job, Timeli
         )
     )
     findings = [finding for trace in traces for finding in trace.findings] + findings
-    findings += [finding for finding in impossible if finding is not None]
+    findings += [finding for of_rank in contradictions for finding in of_rank]
     return Job(matched.programs, placement, findings=(*findings, *matched.findings)), timeline
 
 
 def build_rank(
     trace: Trace, step: int | None = None, steps: Steps | None = None
-) -> tuple[Program, RankTimeline, list[Communication], Finding | None]:
+) -> tuple[Program, RankTimeline, list[Communication], list[Finding]]:
     """The program of one rank, its measured run in the trace's own time, its communication.
 
-    And, where there is any, device work that cannot have run when the trace says. `steps` are
+    And what cannot have happened when the trace says it did. `steps` are
     those of the trace where they are known.
     """
     if step is None:
@@ -107,7 +109,7 @@ def build_rank(
     number = np.where(communicates, communicates.cumsum() - 1, NONE).astype(np.int32)
     described = describe_communication(trace, segments, tasks, communicates)
     stream_waits = int((classes == CallClass.WAIT_EVENT).sum())
-    impossible = _impossible(trace, tasks)
+    contradictions = _contradictions(trace, segments, tasks, classes)
     nesting, thread_labels = nest(trace, events), events.labels
     del events, segments, step_of_segment, classes, communicates  # their memory serves the rows
     program, run = assemble_program(
@@ -130,18 +132,34 @@ def build_rank(
         replace(program, rows=rows, works=works.table, provenance=provenance),
         run,
         described,
-        impossible,
+        contradictions,
     )
 
 
-def _impossible(trace: Trace, tasks: DeviceTasks) -> Finding | None:
-    """Tasks that the trace puts before others that their stream had to run first."""
+def _contradictions(
+    trace: Trace, segments: Segments, tasks: DeviceTasks, classes: NDArray[np.uint8]
+) -> list[Finding]:
+    """What the trace says that cannot have happened so."""
+    found = []
     bad = out_of_order(tasks)
-    if not bad.any():
-        return None
-    message = (
-        f"{int(bad.sum())} device tasks of {trace.source} ran before tasks launched ahead of them "
-        "on their stream had ended; they are replayed in the order of their launches"
-    )
-    affected = int((tasks.end_ns - tasks.start_ns)[bad].sum())
-    return Finding("stream-order-broken", "warning", message, affected, "update the profiler")
+    if bad.any():
+        message = (
+            f"{int(bad.sum())} device tasks of {trace.source} ran before tasks launched ahead of them "
+            "on their stream had ended; they are replayed in the order of their launches"
+        )
+        affected = int((tasks.end_ns - tasks.start_ns)[bad].sum())
+        found.append(
+            Finding("stream-order-broken", "warning", message, affected, "update the profiler")
+        )
+    calls, early_ns = returned_early(segments, tasks, classes)
+    if len(calls):
+        message = (
+            f"{len(calls)} calls of {trace.source} that wait for the whole device returned while it "
+            f"worked, up to {ms(int(early_ns.max())):.3f} ms before its end; they wait for nothing here"
+        )
+        found.append(
+            Finding(
+                "returned-early", "warning", message, int(early_ns.sum()), "update the profiler"
+            )
+        )
+    return found

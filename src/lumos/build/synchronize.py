@@ -55,6 +55,7 @@ def find_synchronizations(
     launched = own[np.argsort(tasks.segment[own], kind="stable")]  # so thread by thread, too
     launch = tasks.segment[launched]
     explicit = _explicit_streams(trace, segments, tasks)
+    contradicted = set(returned_early(segments, tasks, classes)[0].tolist())
     wanted = (
         CallClass.SYNCHRONIZE_STREAM,
         CallClass.SYNCHRONIZE_EVENT,
@@ -74,11 +75,30 @@ def find_synchronizations(
                 stream = streams.awaited(
                     int(segments.start_ns[position]), int(segments.end_ns[segment]), current
                 )
-        if stream != NONE:
+        if stream != NONE and segment not in contradicted:
             found.append(Synchronization(segment, stream, position, behind_launch=False))
     found += _blocking_copies(trace, segments, tasks, own)
     found += _blocking_allocations(segments, tasks, classes, streams)
     return sorted(found, key=lambda one: one.segment)
+
+
+def returned_early(
+    segments: Segments, tasks: DeviceTasks, classes: NDArray[np.uint8]
+) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+    """Calls that wait for the whole device and yet returned before its work ended; how early [ns].
+
+    They contradict the times of the device, which cannot be told from a wait for part of it.
+    """
+    calls = np.flatnonzero(classes == CallClass.SYNCHRONIZE_DEVICE)
+    if not len(calls) or not len(tasks):
+        return np.empty(0, np.intp), np.empty(0, np.int64)
+    earlier = np.iinfo(np.int64).min
+    launch_ns = np.where(tasks.segment == NONE, earlier, segments.start_ns[tasks.segment])
+    order = np.argsort(launch_ns, kind="stable")
+    busy_until = np.append(earlier, np.maximum.accumulate(tasks.end_ns[order]))
+    until = busy_until[np.searchsorted(launch_ns[order], segments.start_ns[calls])]
+    early = until > segments.end_ns[calls] + RETURN_NS
+    return calls[early], until[early] - segments.end_ns[calls[early]]
 
 
 class _Streams:
