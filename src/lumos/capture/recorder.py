@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import sys
@@ -79,11 +80,12 @@ class Capture:
         return self._wishes.folder
 
     def start(self) -> Self:
-        """Begin, where a `with` block does not fit; `stop` ends it."""
+        """Begin, where a `with` block does not fit; `stop` ends it, or the end of the process."""
         try:
             torch = load_torch()
             _prepare(self.folder)
             self._session = Session(torch, self._wishes)
+            atexit.register(self.stop_at_exit)  # torch crashes in a process that ends profiling
         except Exception as error:
             self._give_up(error)
         return self
@@ -126,8 +128,13 @@ class Capture:
         except Exception as error:
             self._give_up(error, instead=reason is None)
 
+    def stop_at_exit(self) -> None:
+        """End the recording with the process; Python keeps the exception that ended it, if any."""
+        kind = getattr(sys, "last_type", None)
+        self.stop(None if kind is None else f"{kind.__name__} in the training")
+
     def _finish(self, cut_short: str | None) -> None:
-        self.done = True
+        self._end()
         assert self._session is not None
         rank = self._session.finish(cut_short)
         if self._quiet:
@@ -142,7 +149,7 @@ class Capture:
 
         `instead`: the error may be raised; not so where one of the training is on its way.
         """
-        self.done = True
+        self._end()
         text = " ".join(str(error).split())
         reason = text if isinstance(error, LumosError) else f"{type(error).__name__}: {text}"
         noted = False
@@ -154,6 +161,10 @@ class Capture:
             raise error
         if not (noted and self._quiet):
             self._say(f"nothing more is recorded, the training goes on: {reason}")
+
+    def _end(self) -> None:
+        self.done = True
+        atexit.unregister(self.stop_at_exit)
 
     def _say(self, line: str) -> None:
         rank = 0 if self._session is None else self._session.rank

@@ -89,7 +89,7 @@ class Session:
         return self._enter(reason, file)
 
     def _write_trace(self, *, partial: bool) -> str | None:
-        if not self._profiler.recorded:
+        if not self._laps[Part.PROFILED].host_ms():  # not one whole step
             return None
         name = sidecar.trace_name(self.rank, partial=partial)
         self._profiler.write(self._wishes.folder / name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -64,7 +65,10 @@ def _merged(known: Document | None, job: Document, rank: Document) -> Document:
 def _remove_traces(folder: Path, known: Document) -> None:
     for one in known["ranks"]:
         for partial in (False, True):
-            (folder / trace_name(int(one["rank"]), partial=partial)).unlink(missing_ok=True)
+            trace = folder / trace_name(int(one["rank"]), partial=partial)
+            trace.unlink(missing_ok=True)
+            for unfinished in folder.glob(f".{trace.name}.*"):  # a process was killed in writing
+                shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _update(folder: Path, change: Callable[[Document | None], Document]) -> None:
@@ -72,15 +76,18 @@ def _update(folder: Path, change: Callable[[Document | None], Document]) -> None
         text = json.dumps(change(read(folder)), indent=1) + "\n"
         path = folder / f".{NAME}.{os.getpid()}"
         try:
-            # lists of numbers in one line each
-            path.write_text(re.sub(r"\[[-\d.,\s]*\]", _in_one_line, text), encoding="utf-8")
+            path.write_text(_NUMBERS.sub(_in_one_line, text), encoding="utf-8")
             path.replace(folder / NAME)
         finally:
             path.unlink(missing_ok=True)
 
 
+_NUMBERS = re.compile(r"\[\n[-+.,\dEe\s]*\]")
+"""A list of numbers over several lines; no text has such lines in it."""
+
+
 def _in_one_line(numbers: re.Match[str]) -> str:
-    return re.sub(r"\s+", " ", numbers[0]).replace("[ ", "[").replace(" ]", "]")
+    return f"[{' '.join(numbers[0][1:-1].split())}]"
 
 
 def read(folder: Path) -> Document | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gzip
-import os
 import shutil
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from lumos.errors import UsageError
 
 PATIENCE_S = 10.0
 """How long a GPU gets to finish before what it was doing is given up."""
+_STEP = "ProfilerStep"
 _GZIP_LEVEL = 4
 """A third of the time of gzip's default 9, files 10 % larger: the job waits while this runs."""
 
@@ -40,30 +41,46 @@ class StepProfiler:
         actions = self._torch.profiler.ProfilerAction
         self._action = actions.WARMUP if part is Part.WARM_UP else actions.RECORD
         if self._profile is None:
-            self._profile = self._make()
-            self._profile.step_num = step
-            self._profile.start()
+            self._profile = self._started(step)
         else:
             self._profile.step()
         self.recorded = part is Part.PROFILED
 
-    def _make(self) -> Any:
+    def _started(self, step: int) -> Any:
+        from torch.autograd.profiler import KinetoStepTracker
+
+        waiting = getattr(KinetoStepTracker, "_step_dict", {})  # of each that was made and not left
+        if self._torch.autograd._profiler_enabled() or _STEP in waiting:  # noqa: SLF001
+            # two at once end in a crash of torch, and the training's own came first
+            raise UsageError(
+                "the training has a profiler of its own, and PyTorch bears one at a time; "
+                "switch that one off to record"
+            )
         activities = [self._torch.profiler.ProfilerActivity.CPU]
         if uses_gpu(self._torch):
             activities.append(self._torch.profiler.ProfilerActivity.CUDA)
-        return self._torch.profiler.profile(
+        profile = self._torch.profiler.profile(
             activities=activities,
             schedule=lambda _: self._action,
             experimental_config=_experimental_config(),
             **self._settings,
         )
+        profile.step_num = step
+        try:
+            profile.__enter__()
+        except Exception:
+            KinetoStepTracker.erase_step_count(_STEP)
+            raise
+        return profile
 
     def stop(self) -> None:
         """End the recording. Called twice, or before anything began, it does nothing."""
         profile, self._profile = self._profile, None
         if profile is None:
             return
-        profile.stop()
+        if self.recorded and not self._torch.autograd._profiler_enabled():  # noqa: SLF001
+            raise UsageError("another profiler of the training ended ours: no trace")
+        profile.__exit__(None, None, None)
         self._stopped = profile
 
     def gpu_comes_to_rest(self) -> bool:
@@ -81,17 +98,13 @@ class StepProfiler:
 
     def write(self, path: Path) -> None:
         """Write what was recorded to `path`, whole or not at all."""
-        plain = path.with_name(f".{path.name}.{os.getpid()}.json")
-        packed = plain.with_suffix(".gz")
-        try:
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+            plain, packed = Path(folder, "trace.json"), Path(folder, "trace.json.gz")
             self._stopped.export_chrome_trace(str(plain))
             _check_whole(plain)
             with plain.open("rb") as text, gzip.open(packed, "wb", _GZIP_LEVEL) as file:
                 shutil.copyfileobj(text, file, 2**20)
             packed.replace(path)
-        finally:
-            plain.unlink(missing_ok=True)
-            packed.unlink(missing_ok=True)
 
 
 def _experimental_config() -> Any:
@@ -109,9 +122,11 @@ def _experimental_config() -> Any:
 
 def _check_whole(path: Path) -> None:
     """Torch says nothing when the disk is full: a whole trace ends with a brace."""
-    with path.open("rb") as file:
-        file.seek(max(path.stat().st_size - 64, 0))
-        if not file.read().rstrip().endswith(b"}"):
-            raise UsageError(
-                f"{path.parent}: the trace was cut off while torch wrote it; is the disk full?"
-            )
+    whole = path.exists()
+    if whole:
+        with path.open("rb") as file:
+            file.seek(max(path.stat().st_size - 64, 0))
+            whole = file.read().rstrip().endswith(b"}")
+    if not whole:
+        folder = path.parent.parent
+        raise UsageError(f"{folder}: torch could not write the whole trace; is the disk full?")

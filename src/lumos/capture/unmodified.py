@@ -6,7 +6,6 @@ the script has imported torch. Of several optimizers the first that steps counts
 
 from __future__ import annotations
 
-import atexit
 import functools
 import json
 import os
@@ -31,9 +30,9 @@ STARTUP = Path(__file__).parent / "startup"
 class Order:
     """What `lumos capture` asks of the processes it starts.
 
-    In `notes`, a folder, each of them leaves an empty file `<pid>.torch` when it has imported torch
-    `<pid>.step` when an optimizer has stepped and `<pid>.deepspeed` when DeepSpeed did it, so that a recording that did not come about
-    can be explained.
+    In `notes`, a folder, each of them leaves an empty file `<pid>.torch` when it has imported
+    torch, `<pid>.step` when an optimizer has stepped, and `<pid>.deepspeed` when DeepSpeed made it
+    step, so that a recording that did not come about can be explained.
     """
 
     folder: str
@@ -62,9 +61,7 @@ def follow() -> None:
     order.note("torch")
     if order.fake_world is not None:
         redirect(order.fake_world, order.fake_rank)
-    follower = Follower(order)
-    atexit.register(follower.stop)
-    processes.Finalize(None, follower.stop, exitpriority=10)  # children of multiprocessing end so
+    Follower(order)
 
 
 class Follower:
@@ -160,14 +157,8 @@ class Follower:
             steps_end_with=f"{type(optimizer).__name__}.step()",
             quiet=True,
         )
+        processes.Finalize(None, capture.stop_at_exit, exitpriority=10)  # in place of atexit there
         return capture.start()
-
-    def stop(self) -> None:
-        """The process ends."""
-        if self._capture is None or os.getpid() != self._process:
-            return
-        failed = getattr(sys, "last_type", None)
-        self._capture.stop(None if failed is None else f"{failed.__name__} in the training")
 
 
 def _stepped_by_deepspeed() -> bool:

@@ -42,13 +42,19 @@ def partial_files(paths: Sequence[str | Path]) -> list[Path]:
 
 
 def _candidates(path: str) -> list[Path]:
-    """Files in a folder, or that match a glob."""
+    """Files in a folder but for hidden ones, or that match a glob."""
     place = Path(path)
     if place.is_dir():
         found = [file for file in place.rglob("*") if file.name.endswith(SUFFIXES)]
+        # what is being written, or was when its process was killed
+        found = [file for file in found if not _in_hidden_folder(file.relative_to(place))]
     else:
         found = [Path(match) for match in glob.glob(path, recursive=True)]  # noqa: PTH207 - any root
     return sorted((file for file in found if file.is_file()), key=_natural)
+
+
+def _in_hidden_folder(file: Path) -> bool:
+    return any(part.startswith(".") for part in file.parts[:-1])
 
 
 def _is_partial(file: Path) -> bool:
