@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lumos import predict
+from lumos.analysis import communication, step_breakdown
 from lumos.analysis.answers import Answers
 from lumos.analysis.baseline import Basis
 from lumos.analysis.bounds import StepBounds, bounds
@@ -211,6 +212,14 @@ class StepRun:
         """How much later each task could run; see report/frames/critical_path.py for the columns."""
         return self.critical_path(measured=measured).slack_frame()
 
+    def breakdown(self) -> StepBreakdown:
+        """Where the time goes rank by rank, why devices were idle, how well kernels use them."""
+        return StepBreakdown(predict.breakdown_of(self.run))
+
+    def communication(self) -> StepCommunication:
+        """What each kind and group of collectives moves, how fast, and who came last."""
+        return StepCommunication(predict.communication_of(self.run))
+
     def cost(
         self, by: Sequence[str] = (), most: int = MOST_PARTS, *, once: bool = False
     ) -> StepCost:
@@ -327,6 +336,78 @@ class StepCriticalPath:
 
     def __repr__(self) -> str:
         from lumos.report.text.critical_path import verdict
+
+        return verdict(self.figures)
+
+
+@dataclass(frozen=True, repr=False)
+class StepBreakdown:
+    """Where the time of a step goes, and why: `figures` hold measured beside replayed ranks."""
+
+    figures: step_breakdown.StepBreakdown
+
+    def frame(self) -> polars.DataFrame:
+        """One row a rank and run; see report/frames/breakdown.py for the columns."""
+        from lumos.report.frames.breakdown import breakdown_frame
+
+        return breakdown_frame(self.figures)
+
+    def kernels_frame(self) -> polars.DataFrame:
+        """One row a class of kernels: their time, rates, and place under the roofline."""
+        from lumos.report.frames.breakdown import kernels_frame
+
+        return kernels_frame(self.figures)
+
+    def utilization_frame(self) -> polars.DataFrame:
+        """One row a rank, run and millisecond: the fraction of it in which the device worked."""
+        from lumos.report.frames.breakdown import utilization_frame
+
+        return utilization_frame(self.figures)
+
+    def figure(self) -> Figure:
+        """Every rank, measured beside replayed, idle time by cause, as a plotly figure."""
+        from lumos.report.figures import causes_figure
+
+        return causes_figure(self.figures)
+
+    def utilization_figure(self) -> Figure:
+        """How busy the devices are from one millisecond to the next, as a plotly figure."""
+        from lumos.report.figures import utilization_figure
+
+        return utilization_figure(self.figures)
+
+    def __repr__(self) -> str:
+        from lumos.report.text.breakdown import verdict
+
+        return verdict([self.figures])
+
+
+@dataclass(frozen=True, repr=False)
+class StepCommunication:
+    """The communication of a step by kind and group, measured and replayed."""
+
+    figures: communication.StepCommunication
+
+    def frame(self) -> polars.DataFrame:
+        """One row a run, kind and group; see report/frames/communication.py for the columns."""
+        from lumos.report.frames.communication import communication_frame
+
+        return communication_frame(self.figures)
+
+    def latecomers_frame(self) -> polars.DataFrame:
+        """One row a run, kind, group and rank that came last: how often, and who waited how long."""
+        from lumos.report.frames.communication import latecomers_frame
+
+        return latecomers_frame(self.figures)
+
+    def figure(self) -> Figure:
+        """Transfer against waiting by kind and group, as a plotly figure."""
+        from lumos.report.figures import communication_figure
+
+        return communication_figure(self.figures)
+
+    def __repr__(self) -> str:
+        from lumos.report.text.communication import verdict
 
         return verdict(self.figures)
 

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from lumos.analysis.baseline import Baseline, Basis, baseline, measured_period_ns
+from lumos.analysis.communication import StepCommunication, step_communication
 from lumos.analysis.prediction import Quantity, StepPrediction, host_ns, periods_ns
 from lumos.analysis.replay import StepReplay, compare, span_of
+from lumos.analysis.step_breakdown import StepBreakdown, step_breakdown
 from lumos.analysis.step_path import Ran, StepPath, step_path
 from lumos.analysis.stragglers import Stragglers, gathered, step_stragglers, study_of
 from lumos.analysis.task_times import measured_task_times
@@ -208,6 +210,16 @@ def critical_path_of(replay: Replay, *, measured: bool = False) -> StepPath:
         ran, timeline = Ran.REPLAYED, replay.replayed
     error = replay.figures.error_pct
     return step_path(replay.step, ran, replay.job, replay.graph, timeline, times, error)
+
+
+def breakdown_of(replay: Replay) -> StepBreakdown:
+    """Where the time of a step goes, measured beside replayed, and how busy its devices are."""
+    return step_breakdown(replay.step, replay.job, replay.graph, replay.measured, replay.replayed)
+
+
+def communication_of(replay: Replay) -> StepCommunication:
+    """What collectives and messages of a step move, how fast, and who came last."""
+    return step_communication(replay.step, replay.job, replay.measured, replay.replayed)
 
 
 def stragglers(

@@ -211,7 +211,7 @@ def counted(
     return found
 
 
-@given(jobs())
+@given(jobs(most_ranks=3))
 def test_waiting_skew_and_latecomers_are_those_of_a_slow_count(job: Job) -> None:
     job, run = run_of(job)
     expected = counted(job, run)

@@ -218,7 +218,7 @@ def test_of_one_rank_alone_waiting_is_unknown() -> None:
     assert one.bubble_ns is None
 
 
-@given(jobs())
+@given(jobs(most_ranks=3))
 def test_the_causes_sum_to_the_idle_time_and_the_parts_to_the_span(job: Job) -> None:
     settled = settle(job)
     run = to_timeline(settled.graph, settled.times)
@@ -236,7 +236,7 @@ def test_the_causes_sum_to_the_idle_time_and_the_parts_to_the_span(job: Job) -> 
         assert sum(waits) <= parts.exposed_communication_ns
 
 
-@given(jobs())
+@given(jobs(most_ranks=3))
 def test_a_run_by_rules_leaves_nothing_unexplained(job: Job) -> None:
     settled = settle(job)
     for one in breakdowns(settled.job, settled.graph, to_timeline(settled.graph, settled.times)):

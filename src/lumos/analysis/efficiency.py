@@ -111,7 +111,7 @@ def efficiency(job: Job, run: Timeline, spans_ns: Sequence[int]) -> Efficiency:
         matrix += _matrix_time(program, columns)
     order = sorted(totals.items(), key=lambda item: -item[1][1])
     classes = tuple(_class(name, values) for name, values in order)
-    reason = _reason(job.placement.gpu, hardware, classes, matrix, sum(spans_ns))
+    reason = _reason(job, hardware, classes, matrix, sum(spans_ns))
     mfu = None if reason else 100.0 * at_peak / sum(spans_ns)
     used = sorted(formats, key=lambda one: -formats[one])
     return Efficiency(job.placement.gpu, hardware, classes, mfu, reason, tuple(used))
@@ -199,7 +199,7 @@ def _matrix_time(program: Program, columns: NDArray[np.float64]) -> NDArray[np.f
 
 
 def _reason(
-    gpu: str,
+    job: Job,
     hardware: Hardware | None,
     classes: Sequence[KernelClass],
     matrix: NDArray[np.float64],
@@ -209,11 +209,14 @@ def _reason(
     if not classes or not spans_ns:
         return "no kernel was recorded"
     if hardware is None:
+        gpu = job.placement.gpu
         return f"the peak rates of {gpu} are unknown" if gpu else "the trace names no GPU"
     time, known = matrix.tolist()
     if not time:
         return "no kernel is known to multiply matrices"
     if 100.0 * known < LEAST_KNOWN_PCT * time:
+        if not any(work.shapes for program in job.programs for work in program.works):
+            return "the trace has no shapes (profile with record_shapes=True)"
         unknown = 100.0 * (1 - known / time)
         return f"for {unknown:.0f} % of the time of matrix kernels the trace tells no operations"
     return ""

@@ -48,6 +48,12 @@ class RankBreakdown:
     bubble_ns: int | None
     utilization: NDArray[np.float64] = field(repr=False)
 
+    @property
+    def transfer_ns(self) -> int:
+        """Exposed communication that does not wait, or not as far as is known."""
+        waiting = (self.waiting_for_peers_ns or 0) + (self.bubble_ns or 0)
+        return self.parts.exposed_communication_ns - waiting
+
 
 @dataclass(frozen=True)
 class RankWhere:

@@ -52,7 +52,6 @@ def breakdown(
     devices are, and how close their kernels are to what the hardware can do.
     """
     from lumos import predict
-    from lumos.analysis.step_breakdown import step_breakdown
     from lumos.cli.gates import check_gates, parse_gates
 
     gates = parse_gates(fail_if or (), FIGURES)
@@ -62,8 +61,7 @@ def breakdown(
         names = step or recording.steps
         for name in dict.fromkeys(recording.steps[predict.block_of(recording, n)] for n in names):
             doing(f"replaying {name}")
-            run = predict.replay_steps(recording, [name])[0]
-            found.append(step_breakdown(name, run.job, run.graph, run.measured, run.replayed))
+            found.append(predict.breakdown_of(predict.replay_steps(recording, [name])[0]))
     if json:
         from lumos.report.documents.breakdown import breakdown_document
 

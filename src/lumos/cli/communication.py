@@ -48,7 +48,6 @@ def communication(
     are those of nccl-tests.
     """
     from lumos import predict
-    from lumos.analysis.communication import step_communication
     from lumos.cli.gates import check_gates, parse_gates
 
     gates = parse_gates(fail_if or (), FIGURES)
@@ -58,8 +57,7 @@ def communication(
         names = step or [predict.median_step(recording)]
         for name in dict.fromkeys(recording.steps[predict.block_of(recording, n)] for n in names):
             doing(f"replaying {name}")
-            run = predict.replay_steps(recording, [name])[0]
-            found.append(step_communication(name, run.job, run.measured, run.replayed))
+            found.append(predict.communication_of(predict.replay_steps(recording, [name])[0]))
     if json:
         from lumos.report.documents.communication import communication_document
 
@@ -75,11 +73,11 @@ def communication(
 def gate_values(figure: str, found: Sequence[StepCommunication]) -> Iterator[Value]:
     """All values of a figure of `--fail-if` [%], one for each kind and group."""
     from lumos.cli.gates import Value
+    from lumos.report.text.communication import group_words
 
     for step in found:
         for one in step.measured:
-            group = "an unknown group" if one.group is None else one.group.name
-            where = f"{step.step}, {one.kind.name.lower()} of {group},"
+            where = f"{step.step}, {group_words(one)},"
             times = sum(late.times for late in one.latecomers)
             values = {
                 "waiting": None if one.wait_ns is None else (one.wait_ns, one.time_ns),

@@ -1,4 +1,4 @@
-"""Figures for notebooks: breakdown, errors, timeline, costs and stragglers, drawn by plotly.
+"""Figures for notebooks: where the time goes, communication, errors, timeline, costs, by plotly.
 
 plotly is an extra (`pip install 'lumos[notebook]'`) and is loaded by the first figure.
 """
@@ -11,15 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lumos.analysis.communication import StepCommunication
 from lumos.analysis.cost import Grouping, StepCosts
+from lumos.analysis.idle import Cause
 from lumos.analysis.replay import StepReplay
+from lumos.analysis.step_breakdown import StepBreakdown
 from lumos.analysis.stragglers import Stragglers
+from lumos.analysis.utilization import WINDOW_NS
 from lumos.errors import UsageError
 from lumos.graph.job import Job
 from lumos.graph.timeline import Timeline
 from lumos.report.lanes import Lane, Shade, fitted, lane
 from lumos.report.page.texts import name_text
 from lumos.report.palette import PALETTE
+from lumos.report.text.breakdown import CAUSE_WORDS
+from lumos.report.text.communication import group_words
 from lumos.units import ms
 
 if TYPE_CHECKING:
@@ -34,28 +40,79 @@ _PARTS = (
     ("exposed communication", "transfer", "exposed_communication_ns"),
     ("other", "idle", "other_ns"),
 )
+_CAUSES = {
+    Cause.HOST_BOUND: "host",
+    Cause.LAUNCH_QUEUE: "call",
+    Cause.DATA_LOADING: "copy",
+    Cause.SYNCHRONIZING_CALL: "fair",
+    Cause.EARLIER_STEP: "pause",
+    Cause.UNEXPLAINED: "poor",
+}
 
 
 def breakdown_figure(step: StepReplay) -> Figure:
     """Where the time of a step goes [ms]: a bar for each rank, measured beside replayed."""
-    figure = _figure(f"Where the time of {_text(step.step)} goes")
-    ranks = [str(one.rank) for one in step.ranks for _ in range(2)]
-    runs = ["measured", "replayed"] * len(step.ranks)
     sides = [
         side for one in step.ranks for side in (one.measured_breakdown, one.replayed_breakdown)
     ]
-    for words, colour, part in _PARTS:
-        figure.add_bar(
-            name=words,
-            y=[[f"rank {rank}" for rank in ranks], runs],
-            x=[ms(getattr(side, part)) for side in sides],
-            orientation="h",
-            marker_color=_COLOURS[colour],
-            hovertemplate="%{x:.3f} ms",
+    parts = [
+        (words, colour, [ms(getattr(side, part)) for side in sides])
+        for words, colour, part in _PARTS
+    ]
+    title = f"Where the time of {_text(step.step)} goes"
+    return _stacked(title, [f"rank {one.rank}" for one in step.ranks], parts)
+
+
+def causes_figure(found: StepBreakdown) -> Figure:
+    """The same with waiting told from transfer, and idle time by cause [ms]."""
+    sides = [side for one in found.ranks for side in (one.measured, one.replayed)]
+    parts = [
+        ("exposed compute", "compute", [ms(side.parts.exposed_compute_ns) for side in sides]),
+        ("overlapped", "overlapped", [ms(side.parts.overlapped_ns) for side in sides]),
+        ("communication alone", "transfer", [ms(side.transfer_ns) for side in sides]),
+        ("waiting for peers", "wait", [ms(side.waiting_for_peers_ns or 0) for side in sides]),
+        ("pipeline bubble", "path", [ms(side.bubble_ns or 0) for side in sides]),
+    ]
+    parts += [
+        (f"idle: {CAUSE_WORDS[cause]}", colour, [ms(side.idle_ns[cause]) for side in sides])
+        for cause, colour in _CAUSES.items()
+    ]
+    title = f"Where the time of {_text(found.step)} goes, and why devices are idle"
+    return _stacked(title, [f"rank {one.rank}" for one in found.ranks], parts)
+
+
+def utilization_figure(found: StepBreakdown) -> Figure:
+    """The share of each millisecond in which a device works, mean of the ranks [%]."""
+    figure = _figure(f"How busy the devices are in {_text(found.step)}")
+    for run, colour in (("measured", "compute"), ("replayed", "transfer")):
+        curves = [getattr(one, run).utilization for one in found.ranks]
+        mean = np.mean(np.stack(curves), axis=0) if curves else np.empty(0)
+        figure.add_scatter(
+            name=run,
+            x=ms(WINDOW_NS) * np.arange(len(mean)),
+            y=100 * mean,
+            line={"shape": "hv", "color": _COLOURS[colour]},
+            hovertemplate="from %{x:.0f} ms: %{y:.1f} %",
         )
-    figure.update_layout(barmode="stack", xaxis_title="ms")
-    figure.update_yaxes(autorange="reversed")
+    figure.update_layout(xaxis_title="ms", yaxis_title="%")
+    figure.update_yaxes(range=[0, 100])
     return figure
+
+
+def communication_figure(found: StepCommunication) -> Figure:
+    """Transfer against waiting by kind and group [ms], sums over the ranks, measured beside replayed."""
+    replayed = {(one.kind, one.group): one for one in found.replayed}
+    sides = [side for one in found.measured for side in (one, replayed[one.kind, one.group])]
+    parts = [
+        (words, colour, [ms(getattr(side, part) or 0) for side in sides])
+        for words, colour, part in (
+            ("transfer", "transfer", "transfer_ns"),
+            ("waiting for others", "wait", "wait_ns"),
+            ("either: not matched across ranks", "idle", "unmatched_ns"),
+        )
+    ]
+    names = [_text(group_words(one)) for one in found.measured]
+    return _stacked(f"Communication of {_text(found.step)}", names, parts)
 
 
 def errors_figure(steps: Sequence[StepReplay]) -> Figure:
@@ -183,6 +240,25 @@ def _bars(one: Lane, shade: Shade, names: Sequence[str]) -> tuple[Any, ...]:
 
 def _label(one: Lane) -> str:
     return f"rank {one.rank} {_text(one.label)}"
+
+
+def _stacked(
+    title: str, rows: Sequence[str], parts: Sequence[tuple[str, str, Sequence[float]]]
+) -> Figure:
+    """Bars of `parts`: words, colour, and lengths [ms], for each row measured and then replayed."""
+    figure = _figure(title)
+    for words, colour, lengths in parts:
+        figure.add_bar(
+            name=words,
+            y=[[row for row in rows for _ in range(2)], ["measured", "replayed"] * len(rows)],
+            x=lengths,
+            orientation="h",
+            marker_color=_COLOURS[colour],
+            hovertemplate="%{x:.3f} ms",
+        )
+    figure.update_layout(barmode="stack", xaxis_title="ms")
+    figure.update_yaxes(autorange="reversed")
+    return figure
 
 
 def _text(name: str) -> str:

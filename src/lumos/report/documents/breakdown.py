@@ -11,7 +11,13 @@ from lumos.analysis.utilization import WINDOW_NS
 from lumos.catalog.hardware import Hardware
 from lumos.graph.finding import Finding
 from lumos.graph.job import Placement
-from lumos.report.documents.encoding import Document, finding_document, milliseconds, percentage
+from lumos.report.documents.encoding import (
+    Document,
+    finding_document,
+    milliseconds,
+    percentage,
+    rate,
+)
 
 BREAKDOWN_SCHEMA = "lumos.breakdown/1"
 
@@ -84,9 +90,9 @@ def _kernels(one: KernelClass) -> Document:
         "class": one.name,
         "tasks": one.tasks,
         "time_ms": milliseconds(one.time_ns),
-        "flops_per_s": one.flops_per_s,
+        "flops_per_s": rate(one.flops_per_s),
         "flops_known_pct": percentage(one.flops_known_pct),
-        "bytes_per_s": one.bytes_per_s,
+        "bytes_per_s": rate(one.bytes_per_s),
         "bytes_known_pct": percentage(one.bytes_known_pct),
         "roofline_pct": percentage(one.roofline_pct),
     }

@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from lumos.analysis.communication import GroupCommunication, StepCommunication
 from lumos.graph.finding import Finding
 from lumos.graph.job import Placement
-from lumos.report.documents.encoding import Document, finding_document, milliseconds, percentage
+from lumos.report.documents.encoding import (
+    Document,
+    finding_document,
+    milliseconds,
+    percentage,
+    rate,
+)
 
 COMMUNICATION_SCHEMA = "lumos.communication/1"
 
@@ -65,8 +71,8 @@ def _group(one: GroupCommunication, step: StepCommunication) -> Document:
         "unmatched_ms": milliseconds(one.unmatched_ns),
         "exposed_ms": milliseconds(one.exposed_ns),
         "overlapped_pct": percentage(one.overlapped_pct),
-        "algorithm_bytes_per_s": one.algorithm_bytes_per_s,
-        "bus_bytes_per_s": one.bus_bytes_per_s,
+        "algorithm_bytes_per_s": rate(one.algorithm_bytes_per_s),
+        "bus_bytes_per_s": rate(one.bus_bytes_per_s),
         "bandwidth_includes_waiting": one.wait_ns is None,
         "link_pct": percentage(step.link_pct(one)),
         "skew_ms": None

@@ -40,6 +40,11 @@ def percentage(value_pct: float | None) -> float | None:
     return None if value_pct is None else round(value_pct, 6)
 
 
+def rate(value_per_s: float | None) -> int | None:
+    """Bytes or operations a second, as a whole number."""
+    return None if value_per_s is None else round(value_per_s)
+
+
 def finding_document(finding: Finding) -> Document:
     """The message ends with the advice: it has no place of its own in this document."""
     advice = f"; {finding.advice}" if finding.advice else ""

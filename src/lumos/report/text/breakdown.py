@@ -11,7 +11,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lumos.analysis.efficiency import Efficiency, KernelClass
+from lumos.analysis.efficiency import KernelClass
 from lumos.analysis.idle import Cause
 from lumos.analysis.step_breakdown import RankBreakdown, RankWhere, StepBreakdown
 from lumos.graph.finding import Finding
@@ -21,7 +21,9 @@ from lumos.report.text.house import (
     bar,
     findings_table,
     name_text,
+    noted,
     percent_text,
+    rate_text,
     spaced,
     table,
     time_text,
@@ -53,42 +55,59 @@ def breakdown_report(
     filled = [step for step in steps if step.ranks]
     parts: list[RenderableType] = []
     if filled:
+        shown = _median(filled)
         parts += [Text(verdict(filled), "bold"), _parts(filled)]
         if len(filled) > 1:
             parts.append(_lines("Step by step, mean of the ranks", "step", _of_steps(filled)))
-        elif len(filled[0].ranks) > 1:
-            parts.append(_lines("Rank by rank", "rank", _of_ranks(filled[0].ranks)))
-        if filled[0].efficiency.classes:
-            parts.append(_kernels([step.efficiency for step in filled]))
-        parts.append(_curves(filled[0]))
+        elif len(shown.ranks) > 1:
+            parts.append(_lines("Rank by rank", "rank", _of_ranks(shown.ranks)))
+        if shown.efficiency.classes:
+            parts.append(_kernels(shown))
+        parts.append(_curves(shown))
     if findings:
         parts.append(findings_table(findings))
     return spaced(parts)
 
 
+def _median(steps: Sequence[StepBreakdown]) -> StepBreakdown:
+    """The step of median span: one that stands for all."""
+    order = sorted(steps, key=lambda step: max(one.measured.span_ns for one in step.ranks))
+    return order[(len(order) - 1) // 2]
+
+
 def verdict(steps: Sequence[StepBreakdown]) -> str:
-    """What takes the most of the span, in one sentence."""
+    """What takes the most of the span, in one sentence, and MFU where it is known."""
     runs = [one.measured for step in steps for one in step.ranks]
     span = sum(run.span_ns for run in runs)
+    name = plain(steps[0].step) if len(steps) == 1 else f"A step, mean of {len(steps)},"
+    if not span:
+        return f"{name} takes no time."
     shares = sorted(
         ((sum(time(run) or 0 for run in runs), word) for word, time in _told()), reverse=True
     )
     words = [f"{100 * time / span:.0f} % {word}" for time, word in shares[:3] if time > span / 200]
-    name = plain(steps[0].step) if len(steps) == 1 else f"A step, mean of {len(steps)},"
     of = f" a rank, mean of {len(steps[0].ranks)}" if len(steps[0].ranks) > 1 else ""
-    return f"{name} takes {ms(span / len(runs)):.2f} ms{of}: {', '.join(words)}."
+    length = f"{name} takes {ms(span / len(runs)):.2f} ms{of}: {', '.join(words)}."
+    return " ".join(filter(None, (length, _mfu(steps))))
+
+
+def _mfu(steps: Sequence[StepBreakdown]) -> str:
+    """MFU over these steps and what it is held against; nothing where one of them has none."""
+    known = [step.efficiency.mfu_pct for step in steps]
+    spans = [sum(one.measured.span_ns for one in step.ranks) for step in steps]
+    found = steps[0].efficiency
+    if None in known or found.hardware is None:
+        return ""
+    share = sum((one or 0.0) * span for one, span in zip(known, spans, strict=True)) / sum(spans)
+    formats = " and ".join(one.value for one in found.formats[:2])
+    return f"MFU {share:.2g} % of the {formats} peak of the {found.hardware.name}."
 
 
 def _told() -> list[tuple[str, Time]]:
     """What a span consists of, each moment once."""
-
-    def transfer(run: RankBreakdown) -> int:
-        waiting = (run.waiting_for_peers_ns or 0) + (run.bubble_ns or 0)
-        return run.parts.exposed_communication_ns - waiting
-
     return [
         ("compute", lambda run: run.parts.exposed_compute_ns + run.parts.overlapped_ns),
-        ("communication alone", transfer),
+        ("communication alone", lambda run: run.transfer_ns),
         ("waiting for peers", lambda run: run.waiting_for_peers_ns),
         ("pipeline bubble", lambda run: run.bubble_ns),
         *((f"idle: {word}", _idle(cause)) for cause, word in CAUSE_WORDS.items()),
@@ -110,17 +129,12 @@ _PARTS: tuple[tuple[str, Time], ...] = (
 )
 
 
-def _parts(steps: Sequence[StepBreakdown]) -> Table:
+def _parts(steps: Sequence[StepBreakdown]) -> RenderableType:
     ranks = [one for step in steps for one in step.ranks]
     span = _mean([one.measured for one in ranks], lambda run: run.span_ns) or 1.0
     alone = all(one.measured.waiting_for_peers_ns is None for one in ranks)
-    communicates = any(one.measured.parts.exposed_communication_ns for one in ranks)
-    note = (
-        "Waiting for peers is unknown: one rank alone, or none matched."
-        if alone and communicates
-        else ""
-    )
-    found = table(f"Where the span goes, {_mean_of(steps)}", note=note)
+    unmatched = alone and any(_communicates(one.measured) for one in ranks)
+    found = table(f"Where the span goes, {_mean_of(steps)}")
     for head in ("", "measured ms", "replayed ms", "measured %"):
         found.add_column(head, justify="right" if head else "left", no_wrap=True)
     found.add_column("", min_width=12, max_width=40, ratio=1)
@@ -136,7 +150,11 @@ def _parts(steps: Sequence[StepBreakdown]) -> Table:
             Text(word, style), time_text(measured), time_text(replayed),
             Text(f"{share:.1f}", style), "" if detail else bar(share),
         )  # fmt: skip
-    return found
+    unknown = (
+        "Waiting for peers is unknown, and part of the exposed communication: no collective was "
+        "matched across ranks."
+    )
+    return noted(found, unknown if unmatched else "")
 
 
 def _mean_of(steps: Sequence[StepBreakdown]) -> str:
@@ -156,7 +174,7 @@ Line = tuple[Text, Sequence[RankBreakdown]]
 
 def _of_ranks(ranks: Sequence[RankWhere]) -> list[Line]:
     """Measured ranks; of too many those that compute least of their time."""
-    worst = sorted(ranks, key=lambda one: _busy(one.measured))[:MOST_RANKS]
+    worst = sorted(ranks, key=_computing)[:MOST_RANKS]
     shown = sorted(worst, key=lambda one: one.rank)
     lines: list[Line] = [(Text(f"rank {one.rank}"), [one.measured]) for one in shown]
     if len(shown) < len(ranks):
@@ -165,8 +183,9 @@ def _of_ranks(ranks: Sequence[RankWhere]) -> list[Line]:
     return lines
 
 
-def _busy(run: RankBreakdown) -> float:
-    return (run.parts.exposed_compute_ns + run.parts.overlapped_ns) / max(run.span_ns, 1)
+def _computing(one: RankWhere) -> float:
+    parts = one.measured.parts
+    return (parts.exposed_compute_ns + parts.overlapped_ns) / max(one.measured.span_ns, 1)
 
 
 def _of_steps(steps: Sequence[StepBreakdown]) -> list[Line]:
@@ -180,27 +199,36 @@ def _of_steps(steps: Sequence[StepBreakdown]) -> list[Line]:
     return lines
 
 
-def _lines(title: str, head: str, lines: Sequence[Line]) -> Table:
-    found = table(f"{title}, measured", note="busy: at least one stream works.", gap=1)
-    found.add_column(head)
-    for words in (
-        "span\nms", "compute\nms", "overl.\nms", "comm.\nms", "waiting\nms", "other\nms", "busy\n%"
-    ):  # fmt: skip
-        found.add_column(words, justify="right", no_wrap=True)
+def _lines(title: str, head: str, lines: Sequence[Line]) -> RenderableType:
+    found = table(f"{title}, measured", gap=1)
+    found.add_column(head, overflow="ellipsis")
+    communicates = any(_communicates(run) for _, runs in lines for run in runs)
+    columns = [time for time in _COLUMNS if communicates or time not in _OF_COMMUNICATION]
+    for time in columns:
+        found.add_column(f"{_COLUMNS[time]}\nms", justify="right", no_wrap=True)
+    found.add_column("busy\n%", justify="right", no_wrap=True)
     found.add_column("idle for", no_wrap=True)
     for name, runs in lines:
         if not runs:
             found.add_row(name)
             continue
-        times = [_mean(runs, time) for time in _COLUMNS]
-        span, other = times[0] or 1.0, times[-1] or 0.0
         causes = {cause: _mean(runs, _idle(cause)) or 0.0 for cause in Cause}
         most = max(causes, key=lambda cause: causes[cause])
         found.add_row(
-            name, *map(time_text, times), percent_text(100 * (1 - other / span)),
-            Text(CAUSE_WORDS[most] if causes[most] else ""),
+            name, *(time_text(_mean(runs, time)) for time in columns),
+            percent_text(_busy_pct(runs)), Text(CAUSE_WORDS[most] if causes[most] else ""),
         )  # fmt: skip
-    return found
+    return noted(found, "busy: at least one stream works. idle for: the cause of most of it.")
+
+
+def _communicates(run: RankBreakdown) -> bool:
+    return bool(run.parts.exposed_communication_ns or run.parts.overlapped_ns)
+
+
+def _busy_pct(runs: Sequence[RankBreakdown]) -> float:
+    """How much of their spans the devices worked."""
+    span = sum(run.span_ns for run in runs)
+    return 100 * (1 - sum(run.parts.other_ns for run in runs) / max(span, 1))
 
 
 def _waiting(run: RankBreakdown) -> int | None:
@@ -209,59 +237,52 @@ def _waiting(run: RankBreakdown) -> int | None:
     return run.waiting_for_peers_ns + run.bubble_ns
 
 
-_COLUMNS: tuple[Time, ...] = (
-    lambda run: run.span_ns,
-    lambda run: run.parts.exposed_compute_ns,
-    lambda run: run.parts.overlapped_ns,
-    lambda run: run.parts.exposed_communication_ns,
-    _waiting,
-    lambda run: run.parts.other_ns,
-)
+_COLUMNS: dict[Time, str] = {
+    lambda run: run.span_ns: "span",
+    lambda run: run.parts.exposed_compute_ns: "compute",
+    lambda run: run.parts.overlapped_ns: "overl.",
+    lambda run: run.parts.exposed_communication_ns: "comm.",
+    _waiting: "waiting",
+    lambda run: run.parts.other_ns: "other",
+}
+_OF_COMMUNICATION = list(_COLUMNS)[2:5]
 
 
-def _kernels(found: Sequence[Efficiency]) -> Table:
-    """Classes of kernels of the first step, longest first."""
-    one = found[0]
-    shown = one.classes[:MOST_CLASSES]
-    notes = [mfu_words(one)]
-    if one.hardware is not None:
+def _kernels(step: StepBreakdown) -> RenderableType:
+    """Classes of kernels, longest first."""
+    found = step.efficiency
+    shown = found.classes[:MOST_CLASSES]
+    notes = ["known: share of the time for which the trace tells operations, or bytes."]
+    if found.hardware is not None:
         notes.append(
-            f"roofline: share of their time that kernels would need at the peak rates of the "
-            f"{one.hardware.name}; known: share of the time whose operations and bytes are told."
+            "roofline: share of that time that the kernels would need at the peak rates of the "
+            f"{found.hardware.name}."
         )
-    if len(one.classes) > len(shown):
-        notes.append(f"{len(one.classes) - len(shown)} more classes with --json.")
-    lines = table("Kernels, measured, all ranks", note=" ".join(notes), gap=1)
+    if found.mfu_pct is None:
+        notes.append(f"MFU is unknown: {plain(found.reason)}.")
+    if len(found.classes) > len(shown):
+        notes.append(f"{len(found.classes) - len(shown)} more classes with --json.")
+    lines = table(f"Kernels of {plain(step.step)}, measured, all ranks", gap=1)
     lines.add_column("class", min_width=12)
     for head in ("tasks", "ms", "TFLOP/s", "known\n%", "GB/s", "known\n%", "roofline\n%"):
         lines.add_column(head, justify="right", no_wrap=True)
     lines.add_column("", min_width=8, max_width=20, ratio=1)
     for kernels in shown:
         lines.add_row(name_text(kernels.name.replace("_", " ")), *_rates(kernels))
-    return lines
+    return noted(lines, *notes)
 
 
 def _rates(one: KernelClass) -> list[RenderableType]:
-    flops, moved = one.flops_per_s, one.bytes_per_s
     return [
         f"{one.tasks}",
         time_text(one.time_ns),
-        UNKNOWN if not flops else Text(f"{flops / 1e12:.2f}"),
-        percent_text(one.flops_known_pct) if flops else UNKNOWN,
-        UNKNOWN if moved is None else Text(f"{moved / 1e9:.1f}"),
-        percent_text(one.bytes_known_pct) if moved is not None else UNKNOWN,
+        rate_text(one.flops_per_s, 1e12, 2),
+        UNKNOWN if one.flops_per_s is None else percent_text(one.flops_known_pct),
+        rate_text(one.bytes_per_s, 1e9, 1),
+        UNKNOWN if one.bytes_per_s is None else percent_text(one.bytes_known_pct),
         percent_text(one.roofline_pct),
         "" if one.roofline_pct is None else bar(one.roofline_pct),
     ]
-
-
-def mfu_words(one: Efficiency) -> str:
-    """MFU and what it is held against, or why it is unknown."""
-    if one.mfu_pct is None:
-        return f"MFU is unknown: {plain(one.reason)}."
-    formats = " and ".join(one.value for one in one.formats[:2])
-    gpu = one.hardware.name if one.hardware is not None else plain(one.gpu)
-    return f"MFU {one.mfu_pct:.2g} % of the {formats} peak of the {gpu}."
 
 
 def _curves(step: StepBreakdown) -> Table:
@@ -273,12 +294,12 @@ def _curves(step: StepBreakdown) -> Table:
         gap=2,
     )
     found.add_column("")
-    found.add_column("mean\n%", justify="right")
+    found.add_column("busy\n%", justify="right")
     found.add_column("from the first task to the last", no_wrap=True)
     for run in ("measured", "replayed"):
-        curves = [getattr(one, run).utilization for one in step.ranks]
-        mean = np.mean(np.stack(curves), axis=0)
-        found.add_row(run, percent_text(100 * float(mean.mean())), curve(mean))
+        sides = [getattr(one, run) for one in step.ranks]
+        mean = np.mean(np.stack([one.utilization for one in sides]), axis=0)
+        found.add_row(run, percent_text(_busy_pct(sides)), curve(mean))
     return found
 
 

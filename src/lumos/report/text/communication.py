@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from lumos.analysis.communication import GroupCommunication, StepCommunication
 from lumos.graph.finding import Finding
 from lumos.report.plain import plain
 from lumos.report.text.house import (
-    UNKNOWN,
     bar,
     findings_table,
     name_text,
+    noted,
     percent_text,
+    rate_text,
     spaced,
     table,
     time_text,
@@ -48,7 +48,7 @@ def verdict(step: StepCommunication) -> str:
     """How much of the communication waited, and for whom most, in one or two sentences."""
     name = plain(step.step)
     time = sum(one.time_ns for one in step.measured)
-    if not step.measured:
+    if not time:
         return f"{name} does not communicate."
     known = [one for one in step.measured if one.wait_ns is not None]
     if not known:
@@ -71,6 +71,15 @@ def verdict(step: StepCommunication) -> str:
     )
 
 
+def group_words(one: GroupCommunication, alike: int = 1) -> str:
+    """Kind, group and how many ranks it has; `alike`: of how many groups like this one."""
+    kind = one.kind.name.lower().replace("_", " ")
+    if one.group is None:
+        return f"{kind}, group unknown"
+    many = f"{alike} x " if alike > 1 else ""
+    return f"{kind}, {many}{one.group.description or one.group.name} ({len(one.group.ranks)})"
+
+
 def _by_rank(step: StepCommunication) -> list[tuple[int, int, int]]:
     """Rank, how often it came last, how long others waited for it [ns]; longest first."""
     found: dict[int, tuple[int, int]] = {}
@@ -89,13 +98,7 @@ class _Line:
 
     @property
     def name(self) -> str:
-        first = self.groups[0]
-        kind = first.kind.name.lower().replace("_", " ")
-        if first.group is None:
-            return f"{kind}, group unknown"
-        what = first.group.description or first.group.name
-        many = f"{len(self.groups)} x " if len(self.groups) > 1 else ""
-        return f"{kind}, {many}{what} ({len(first.group.ranks)})"
+        return group_words(self.groups[0], len(self.groups))
 
     def mean(self, figure: str) -> float | None:
         """A figure of one rank, in the mean; None where it is unknown."""
@@ -120,6 +123,17 @@ class _Line:
         moved = sum(rate * one.timed_ns for rate, one in zip(rates, self.groups, strict=True))
         return float(moved / time)
 
+    @property
+    def overlapped_pct(self) -> float | None:
+        """Share of the time in which its rank computed."""
+        time = sum(one.time_ns for one in self.groups)
+        return 100 * (1 - sum(one.exposed_ns for one in self.groups) / time) if time else None
+
+    def link_pct(self, link: float) -> float | None:
+        """Bus bandwidth in % of `link` [bytes/s]."""
+        rate = self.rate("bus_bytes_per_s")
+        return None if rate is None else 100 * rate / link
+
 
 def _alike(step: StepCommunication) -> list[_Line]:
     lines: dict[tuple[object, ...], list[GroupCommunication]] = {}
@@ -130,61 +144,70 @@ def _alike(step: StepCommunication) -> list[_Line]:
     return [_Line(tuple(groups)) for groups in lines.values()]
 
 
-def _groups(step: StepCommunication) -> Table:
+def _groups(step: StepCommunication) -> RenderableType:
     lines = _alike(step)
-    notes = ["In brackets: ranks of a group. n, MB, times: of one rank, in the mean."]
+    columns: dict[str, Callable[[_Line], Text]] = {
+        "n": lambda line: Text(f"{line.mean('tasks') or 0:.0f}"),
+        "time\nms": lambda line: time_text(line.mean("time_ns")),
+        "transf.\nms": lambda line: time_text(line.mean("transfer_ns")),
+        "waiting\nms": lambda line: time_text(line.mean("wait_ns")),
+        "overl.\n%": lambda line: percent_text(line.overlapped_pct),
+    }
+    notes = [
+        "In brackets: ranks of a group. n, MB, times: of one rank, in the mean. overl.: the rank "
+        "computes beside it."
+    ]
     if any(one.wait_ns is None for line in lines for one in line.groups):
         notes.append(
             "Where waiting is unknown it is inside the time, and the bandwidth a least one."
         )
-    bus = any(line.rate("bus_bytes_per_s") is not None for line in lines)
-    bandwidth, word = ("bus_bytes_per_s", "bus") if bus else ("algorithm_bytes_per_s", "algor.")
-    link = step.hardware.link_bytes_per_s if bus and step.hardware is not None else None
-    if link is not None and step.hardware is not None:
-        notes.append(
-            f"link: share of the {link / 1e9:.0f} GB/s that one {step.hardware.name} sends over "
-            f"{step.hardware.link}; it concerns groups inside one machine."
-        )
+    columns |= _rates(step, lines, notes)
     if len(lines) > MOST_LINES:
         notes.append(f"{len(lines) - MOST_LINES} more with --json.")
-    found = table(f"Communication of {plain(step.step)}, measured", note=" ".join(notes), gap=1)
-    found.add_column("", ratio=2, min_width=16)
-    for head in ("n", "MB", "time\nms", "transf.\nms", "waiting\nms", "overl.\n%", f"{word}\nGB/s"):
+    found = table(f"Communication of {plain(step.step)}, measured", gap=1)
+    found.add_column("", min_width=16)
+    for head in columns:
         found.add_column(head, justify="right", no_wrap=True)
-    if link is not None:
-        found.add_column("link\n%", justify="right", no_wrap=True)
     for line in lines[:MOST_LINES]:
-        rate, exposed, time = line.rate(bandwidth), line.mean("exposed_ns"), line.mean("time_ns")
-        size = line.bytes
-        cells: list[RenderableType] = [
-            name_text(line.name),
-            f"{line.mean('tasks') or 0:.0f}",
-            UNKNOWN if size is None else Text(f"{size / 1e6:.2f}"),
-            time_text(time),
-            time_text(line.mean("transfer_ns")),
-            time_text(line.mean("wait_ns")),
-            percent_text(100 * (1 - (exposed or 0) / time) if time else None),
-            UNKNOWN if rate is None else Text(f"{rate / 1e9:.2f}"),
-        ]
-        if link is not None:
-            cells.append(percent_text(None if rate is None else 100 * rate / link))
-        found.add_row(*cells)
-    return found
+        found.add_row(name_text(line.name), *(text(line) for text in columns.values()))
+    return noted(found, *notes)
 
 
-def _arrivals(step: StepCommunication) -> Table:
+def _rates(
+    step: StepCommunication, lines: Sequence[_Line], notes: list[str]
+) -> dict[str, Callable[[_Line], Text]]:
+    """Columns of sizes and bandwidths, as far as they are known; what they mean goes to `notes`."""
+    if all(line.bytes is None for line in lines):
+        notes.append("Sizes are not in the trace, so bandwidths are unknown.")
+        return {}
+    columns: dict[str, Callable[[_Line], Text]] = {
+        "MB": lambda line: rate_text(line.bytes, 1e6, 2),
+    }
+    if all(line.rate("bus_bytes_per_s") is None for line in lines):
+        notes.append("algor.: size over time; without the size of the group no bus bandwidth.")
+        columns["algor.\nGB/s"] = lambda line: rate_text(line.rate("algorithm_bytes_per_s"), 1e9, 2)
+        return columns
+    notes.append("bus: bandwidth as nccl-tests count it, over the transfer alone.")
+    columns["bus\nGB/s"] = lambda line: rate_text(line.rate("bus_bytes_per_s"), 1e9, 2)
+    gpu = step.hardware
+    link = None if gpu is None else gpu.link_bytes_per_s
+    if gpu is not None and link is not None:
+        notes.append(
+            f"link: share of the {link / 1e9:.0f} GB/s that one {gpu.name} sends over {gpu.link}; "
+            "it concerns groups inside one machine."
+        )
+        columns["link\n%"] = lambda line: percent_text(line.link_pct(link))
+    return columns
+
+
+def _arrivals(step: StepCommunication) -> RenderableType:
     """Who came last, those that others waited longest for first."""
-    found = table(
-        "Who came last, measured",
-        note="waited: all others together; behind: what the group would have gained if this rank had "
-        "come with the last but one; skew: from the first to the last, the middle case and the worst.",
-        gap=1,
-    )
+    found = table("Who came last, measured", gap=1)
     found.add_column("rank", justify="right")
-    found.add_column("", ratio=2, min_width=16)
+    found.add_column("", min_width=16)
     for head in ("last\ntimes", "waited\nms", "behind\nms", "skew\nms", "worst\nms"):
         found.add_column(head, justify="right", no_wrap=True)
-    found.add_column("", min_width=6, max_width=16, ratio=1)
+    found.add_column("", width=8)
     lines = [
         (late, one) for one in step.measured for late in one.latecomers if one.skew is not None
     ]
@@ -194,7 +217,7 @@ def _arrivals(step: StepCommunication) -> Table:
         skew = one.skew
         found.add_row(
             f"{late.rank}",
-            name_text(_Line((one,)).name),
+            name_text(group_words(one)),
             f"{late.times}",
             time_text(late.waited_ns),
             time_text(late.behind_ns),
@@ -204,4 +227,8 @@ def _arrivals(step: StepCommunication) -> Table:
         )
     if len(lines) > MOST_LINES:
         found.add_row("", Text(f"{len(lines) - MOST_LINES} more with --json", "dim"))
-    return found
+    return noted(
+        found,
+        "waited: all others together. behind: what the group would have gained if this rank had come "
+        "with the last but one. skew: from the first to the last, the middle case and the worst.",
+    )

@@ -44,6 +44,12 @@ def table(title: str, *, note: str = "", gap: int = 2) -> Table:
     )
 
 
+def noted(found: Table, *notes: str) -> RenderableType:
+    """A table and below it what its reader has to know, as wide as the terminal."""
+    words = " ".join(note for note in notes if note)
+    return Group(found, Text(words, "dim")) if words else found
+
+
 def name_text(name: str, style: str = "") -> Text:
     """A name from a trace, harmless, cut where there is no room."""
     return Text(plain(name), style, no_wrap=True, overflow="ellipsis")
@@ -62,6 +68,16 @@ def percent_text(value_pct: float | None, *, signed: bool = False, graded: bool 
     style = ("green" if size <= 1 else "yellow" if size <= 5 else "red") if graded else ""
     digits = 2 if size < 100 else 0
     return Text(f"{value_pct:+z.{digits}f}" if signed else f"{value_pct:z.1f}", style)
+
+
+def rate_text(value: float | None, unit: float, digits: int) -> Text:
+    """A rate in multiples of `unit` a second."""
+    if value is None:
+        return UNKNOWN
+    least = 10.0**-digits
+    if 0 < value < unit * least:
+        return Text(f"<{least:.{digits}f}")
+    return Text(f"{value / unit:.{digits}f}", "" if value else "dim")
 
 
 def findings_table(findings: Sequence[Finding]) -> Table:
