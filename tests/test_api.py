@@ -111,3 +111,31 @@ def test_the_critical_path_of_a_step_and_the_slack_of_its_tasks_as_frames(
         assert slack["critical"].sum() == len(set(path.figures.path.row))
         assert set(slack.filter("critical")["slack_ms"]) == {0.0}
         assert slack["slack_ms"].drop_nulls().min() == 0.0
+
+
+def test_where_the_time_of_a_step_goes_as_frames(traces: lumos.JobTraces) -> None:
+    run = traces.replay("3")
+    found = run.breakdown()
+    assert repr(found).startswith("ProfilerStep#3 takes ")
+    frame = found.frame()
+    assert frame.height == 4
+    parts = ("exposed_compute_ms", "overlapped_ms", "exposed_communication_ms", "other_ms")
+    assert frame.select(parts).sum_horizontal().to_list() == pytest.approx(frame["span_ms"])
+    measured = frame.filter(run="measured")["span_ms"].to_list()
+    assert measured == [one.measured_ns / 1e6 for one in run.figures.ranks]
+    assert found.kernels_frame().height == 0, "the hosts compute"
+    assert set(found.utilization_frame()["run"]) == {"measured", "replayed"}
+
+
+def test_the_communication_of_a_step_as_frames(traces: lumos.JobTraces) -> None:
+    run = traces.replay("3")
+    found = run.communication()
+    assert repr(found).startswith("ProfilerStep#3: ")
+    frame = found.frame()
+    rows = run.frame().filter(kind="collective")
+    both = frame.filter(run="measured")
+    assert both["count"].sum() * 2 == rows.height
+    lengths = rows["measured_end_ms"] - rows["measured_start_ms"]
+    assert both["time_ms"].sum() == pytest.approx(lengths.sum())
+    times = found.latecomers_frame().filter(run="measured")["times"].sum()
+    assert times == both["count"].sum()

@@ -34,6 +34,32 @@ def test_the_breakdown_shows_every_part_of_every_rank(traces: lumos.JobTraces) -
     assert spans == pytest.approx(expected)
 
 
+def test_causes_fill_the_span_and_curves_are_those_of_the_record(traces: lumos.JobTraces) -> None:
+    run = traces.replay("3")
+    found = run.breakdown()
+    figure = found.figure()
+    spans = [sum(bar.x[place] for bar in figure.data) for place in range(4)]
+    ranks = run.figures.ranks
+    expected = [ms(span) for one in ranks for span in (one.measured_ns, one.replayed_ns)]
+    assert spans == pytest.approx(expected)
+    waits = next(bar for bar in figure.data if bar.name == "waiting for peers")
+    assert list(waits.x) == pytest.approx(found.frame()["waiting_for_peers_ms"].to_list())
+    curves = found.utilization_figure().data
+    rows = found.utilization_frame().group_by("run", "begin_ms", maintain_order=True).mean()
+    for curve in curves:
+        mine = rows.filter(run=curve.name)
+        assert list(curve.x) == mine["begin_ms"].to_list()
+        assert list(curve.y) == pytest.approx((100 * mine["utilization"]).to_list())
+
+
+def test_communication_shows_transfer_and_waiting_of_both_runs() -> None:
+    found = lumos.load(RECORDINGS / "gpt-dp2-delayed").replay("3").communication()
+    bars = {bar.name: list(bar.x) for bar in found.figure().data}
+    frame = found.frame()
+    assert bars["transfer"] == pytest.approx(frame["transfer_ms"].to_list())
+    assert bars["waiting for others"] == pytest.approx(frame["wait_ms"].to_list())
+
+
 def test_the_heat_map_shows_every_error(traces: lumos.JobTraces) -> None:
     figure = traces.errors_figure()
     steps = [run.figures for run in traces.replays()]

@@ -62,22 +62,19 @@ def kernels_frame(found: StepBreakdown) -> polars.DataFrame:
 
 def utilization_frame(found: StepBreakdown) -> polars.DataFrame:
     """One row a rank, run and window of 1 ms: rank, run, begin_ms of the window, utilization (0-1)."""
-    return polars.concat(
-        [
-            polars.DataFrame(
-                {
-                    "rank": polars.Series([rank] * len(one.utilization), dtype=polars.Int32),
-                    "run": polars.Series([run] * len(one.utilization), dtype=polars.String),
-                    "begin_ms": polars.Series(
-                        [place * ms(WINDOW_NS) for place in range(len(one.utilization))],
-                        dtype=polars.Float64,
-                    ),
-                    "utilization": polars.Series(one.utilization, dtype=polars.Float64),
-                }
-            )
-            for rank, run, one in _runs(found)
-        ]
-    )
+    rows = [
+        (rank, run, place * ms(WINDOW_NS), busy)
+        for rank, run, one in _runs(found)
+        for place, busy in enumerate(one.utilization.tolist())
+    ]
+    return polars.DataFrame(
+        rows,
+        schema={
+            "rank": polars.Int32, "run": polars.String, "begin_ms": polars.Float64,
+            "utilization": polars.Float64,
+        },
+        orient="row",
+    )  # fmt: skip
 
 
 def _runs(found: StepBreakdown) -> Iterator[tuple[int, str, RankBreakdown]]:

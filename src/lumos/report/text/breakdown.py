@@ -58,9 +58,9 @@ def breakdown_report(
         shown = _median(filled)
         parts += [Text(verdict(filled), "bold"), _parts(filled)]
         if len(filled) > 1:
-            parts.append(_lines("Step by step, mean of the ranks", "step", _of_steps(filled)))
+            parts.append(_lines("Step by step, mean of the ranks", "step", *_of_steps(filled)))
         elif len(shown.ranks) > 1:
-            parts.append(_lines("Rank by rank", "rank", _of_ranks(shown.ranks)))
+            parts.append(_lines("Rank by rank", "rank", *_of_ranks(shown.ranks)))
         if shown.efficiency.classes:
             parts.append(_kernels(shown))
         parts.append(_curves(shown))
@@ -169,18 +169,16 @@ def _mean(runs: Sequence[RankBreakdown], time: Time) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-Line = tuple[Text, Sequence[RankBreakdown]]
+Lines = dict[str, Sequence[RankBreakdown]]
 
 
-def _of_ranks(ranks: Sequence[RankWhere]) -> list[Line]:
-    """Measured ranks; of too many those that compute least of their time."""
+def _of_ranks(ranks: Sequence[RankWhere]) -> tuple[Lines, str]:
+    """Measured ranks; of too many those that compute least of their time, and what is left out."""
     worst = sorted(ranks, key=_computing)[:MOST_RANKS]
     shown = sorted(worst, key=lambda one: one.rank)
-    lines: list[Line] = [(Text(f"rank {one.rank}"), [one.measured]) for one in shown]
-    if len(shown) < len(ranks):
-        more = f"{len(ranks) - len(shown)} more ranks compute more of their time"
-        lines.append((Text(more, "dim"), []))
-    return lines
+    left_out = len(ranks) - len(shown)
+    more = f"{left_out} more ranks compute more of their time." if left_out else ""
+    return {f"rank {one.rank}": [one.measured] for one in shown}, more
 
 
 def _computing(one: RankWhere) -> float:
@@ -188,37 +186,33 @@ def _computing(one: RankWhere) -> float:
     return (parts.exposed_compute_ns + parts.overlapped_ns) / max(one.measured.span_ns, 1)
 
 
-def _of_steps(steps: Sequence[StepBreakdown]) -> list[Line]:
-    """Measured steps, the longest where there are too many."""
+def _of_steps(steps: Sequence[StepBreakdown]) -> tuple[Lines, str]:
+    """Measured steps, the longest where there are too many, and what is left out."""
     runs = {step.step: [one.measured for one in step.ranks] for step in steps}
     longest = sorted(runs, key=lambda name: -max(run.span_ns for run in runs[name]))[:MOST_STEPS]
-    shown = [name for name in runs if name in longest]
-    lines: list[Line] = [(name_text(name), runs[name]) for name in shown]
-    if len(shown) < len(runs):
-        lines.append((Text(f"{len(runs) - len(shown)} more, shorter", "dim"), []))
-    return lines
+    left_out = len(runs) - len(longest)
+    more = f"{left_out} more steps are shorter." if left_out else ""
+    return {name: runs[name] for name in runs if name in longest}, more
 
 
-def _lines(title: str, head: str, lines: Sequence[Line]) -> RenderableType:
+def _lines(title: str, head: str, lines: Lines, more: str) -> RenderableType:
     found = table(f"{title}, measured", gap=1)
-    found.add_column(head, overflow="ellipsis")
-    communicates = any(_communicates(run) for _, runs in lines for run in runs)
+    found.add_column(head)
+    communicates = any(_communicates(run) for runs in lines.values() for run in runs)
     columns = [time for time in _COLUMNS if communicates or time not in _OF_COMMUNICATION]
     for time in columns:
         found.add_column(f"{_COLUMNS[time]}\nms", justify="right", no_wrap=True)
     found.add_column("busy\n%", justify="right", no_wrap=True)
     found.add_column("idle for", no_wrap=True)
-    for name, runs in lines:
-        if not runs:
-            found.add_row(name)
-            continue
+    for name, runs in lines.items():
         causes = {cause: _mean(runs, _idle(cause)) or 0.0 for cause in Cause}
         most = max(causes, key=lambda cause: causes[cause])
         found.add_row(
-            name, *(time_text(_mean(runs, time)) for time in columns),
+            name_text(name), *(time_text(_mean(runs, time)) for time in columns),
             percent_text(_busy_pct(runs)), Text(CAUSE_WORDS[most] if causes[most] else ""),
         )  # fmt: skip
-    return noted(found, "busy: at least one stream works. idle for: the cause of most of it.")
+    words = "busy: at least one stream works. idle for: the cause of most of it."
+    return noted(found, words, more)
 
 
 def _communicates(run: RankBreakdown) -> bool:
