@@ -17,13 +17,20 @@ from big_job import coupled_job
 
 from lumos.analysis.baseline import Baseline, baseline
 from lumos.analysis.bounds import bounds
+from lumos.analysis.communication import step_communication
 from lumos.analysis.cost import Grouping, costs
+from lumos.analysis.diff import diff, side_of
 from lumos.analysis.replay import StepReplay
+from lumos.analysis.step_breakdown import step_breakdown
 from lumos.analysis.step_path import Ran, step_path
+from lumos.analysis.stragglers import stragglers
 from lumos.analysis.task_times import measured_task_times
 from lumos.graph.job import Job
+from lumos.graph.labels import By
 from lumos.lower import lower
 from lumos.simulate import run, simulate, to_timeline
+from lumos.whatif.scale import scale
+from lumos.whatif.selection import labelled
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "kineto"
 JOBS = {
@@ -71,12 +78,46 @@ def ask_measured_path(base: Baseline) -> int:
     return len(found.path)
 
 
+def ask_breakdown(base: Baseline) -> int:
+    """Where the time of the run goes, twice as measured and replayed; returns its ranks."""
+    timeline = simulate(base.graph)
+    found = step_breakdown("step", base.job, base.graph, timeline, timeline)
+    return len(found.ranks)
+
+
+def ask_communication(base: Baseline) -> int:
+    """All communication of the run, twice; returns its kinds and groups."""
+    timeline = simulate(base.graph)
+    return len(step_communication("step", base.job, timeline, timeline).measured)
+
+
+def ask_stragglers(base: Baseline) -> int:
+    """Stragglers in all steps; returns their number."""
+    return len(stragglers(base.job, simulate(base.graph)).steps)
+
+
+def ask_diff(base: Baseline) -> int:
+    """The difference to the same job with slower products and hosts; returns its parts."""
+    products = labelled(base.job, By.CLASS, "gemm", "convolution")
+    slower = scale(base.job, products, 1.2)
+    sides = [
+        side_of(name, job, simulate(lower(job))) for name, job in (("a", base.job), ("b", slower))
+    ]
+    return len(diff(*sides).parts)
+
+
 ANSWERS = (
     Answer("cost what-ifs", 2.0, ask_costs),
     Answer("rungs of the bounds", 5.0, ask_bounds),
     Answer("tasks on the critical path, with all slack", 1.0, ask_path),
     Answer("tasks on the measured critical path, with all slack", 1.0, ask_measured_path),
+    Answer("ranks broken down", 1.0, ask_breakdown),
+    Answer("kinds of communication", 1.0, ask_communication),
+    Answer("steps searched for stragglers", 5.0, ask_stragglers),
+    Answer("parts of a difference", 5.0, ask_diff),
 )
+ALL_S = 5.0
+"""All answers about one run together; a difference is one of two."""
 
 
 def step_of(job: Job) -> Baseline:
@@ -103,13 +144,17 @@ def lines(tasks: int) -> Iterator[str]:
         for answer in ANSWERS:
             answer.ask(small)
         base = step_of(coupled_job(source, RANKS, tasks / 4))
+        together = 0.0
         for answer in ANSWERS:
             worst, count = measured(base, answer)
+            together += worst if answer.ask is not ask_diff else 0.0
             met = "met" if worst <= answer.floor_s else "NOT MET"
             yield (
                 f"{kind}, {len(base.graph) / 1e6:.2f} M tasks, {count} {answer.name}: {worst:.2f} s "
                 f"(floor {answer.floor_s:.0f} s, {met})"
             )
+        met = "met" if together <= ALL_S else "NOT MET"
+        yield f"{kind}, all but the difference: {together:.2f} s (floor {ALL_S:.0f} s, {met})"
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ is the work itself the answer. Of two claims about the same time the one that na
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -17,11 +17,14 @@ from lumos.analysis.bounds import Bound, Rung
 from lumos.analysis.cost import DATA_LOADING, Cost, Grouping
 from lumos.analysis.sentence import Amount, Name, Sentence, change, share, time
 from lumos.analysis.straggler_causes import Cause
+from lumos.analysis.stragglers import Group, StepStragglers
 from lumos.graph.job import CollectiveKind
 
 LEAST_PCT = 3.0
 """A claim about less of the step than that is none."""
 MOST_CLAIMS = 2
+MUCH_MORE = 2.0
+"""A stage is blamed in place of one of its ranks where it costs so many times as much."""
 SAME_TIME = 0.5
 """Where a cause accounts for this share of a wait, the wait is told by its cause alone."""
 
@@ -64,15 +67,15 @@ def verdict(answers: Answers) -> Verdict:
     """What limits the step that was looked at."""
     unchanged = answers.costs.unchanged
     least = max(unchanged.length_ns * LEAST_PCT / 100, unchanged.error_ns or 0)
-    waste = [one for one in _waste(answers) if one.gain_ns >= least]
-    waste.sort(key=lambda one: -one.gain_ns)
-    claims = _distinct(waste)[:MOST_CLAIMS]
+    waste = sorted(waste_of(answers), key=lambda one: -one.gain_ns)
+    claims = _distinct([one for one in waste if one.gain_ns >= least])[:MOST_CLAIMS]
     if len(claims) < MOST_CLAIMS:
         claims += [*_work(answers)]
     return Verdict(tuple(claims) or (_nothing(answers),), _trust(answers))
 
 
-def _waste(answers: Answers) -> Iterator[Claim]:
+def waste_of(answers: Answers) -> Iterator[Claim]:
+    """All that keeps the step from its work, however little, in no order."""
     yield from _straggler(answers)
     for place, bound in enumerate(answers.bounds.bounds):
         if bound.rung in _WORDS and bound.alone_ns is not None:
@@ -97,25 +100,33 @@ _WORDS = {
 
 
 def _straggler(answers: Answers) -> Iterator[Claim]:
-    """The rank that costs the step most, and why."""
+    """The rank that costs the step most, and why; or the stage, where a whole one is slow."""
     step, at = answers.stragglers.steps[answers.chosen], f"/stragglers/steps/{answers.chosen}"
     if len(step.ranks) < 2:
         return
-    ranks = list(step.ranks)
-    rank = max(ranks, key=lambda one: step.cost_ns(step.ranks[one]))
-    cost_ns, cause = step.cost_ns(step.ranks[rank]), step.causes[rank]
-    if cause is Cause.NONE:
-        return
-    cost = time(cost_ns, f"{at}/ranks/{ranks.index(rank)}/cost_ms")
     length = time(step.without_delay_ns, f"{at}/without_delay_ms")
-    sentence = (
-        _REASONS[cause].format(rank=rank), " every rank ", cost, " of ", length, " (", share(cost, length), ").",
-    )  # fmt: skip
     # what one late rank costs is waiting of all others
     explains = {Truth.WAITING, Truth.COMMUNICATION}
+    rank, cost = _dearest(step, step.ranks, f"{at}/ranks")
+    cause = step.causes[rank]
+    words = None if cause is Cause.NONE else f"{_REASONS[cause].format(rank=rank)} every rank "
     if cause is Cause.HOST_STALL:
         explains.add(Truth.HOST)
-    yield Claim(Truth.STRAGGLER, cost_ns, sentence, frozenset(explains))
+    if step.stages is not None and len(step.stages) > 1:
+        stage, together = _dearest(step, step.stages, f"{at}/stages")
+        if (together.value or 0) > MUCH_MORE * (cost.value or 0):
+            words, cost = f"Stage {stage} is slower than the others: that costs ", together
+            explains = {Truth.WAITING, Truth.COMMUNICATION, Truth.BUBBLE}
+    if words is not None:
+        sentence = (words, cost, " of ", length, " (", share(cost, length), ").")
+        yield Claim(Truth.STRAGGLER, int(cost.value or 0), sentence, frozenset(explains))
+
+
+def _dearest(step: StepStragglers, groups: Mapping[int, Group], at: str) -> tuple[int, Amount]:
+    """The group that costs most, and what it costs."""
+    keys = list(groups)
+    key = max(keys, key=lambda one: step.cost_ns(groups[one]))
+    return key, time(step.cost_ns(groups[key]), f"{at}/{keys.index(key)}/cost_ms")
 
 
 _REASONS = {

@@ -64,14 +64,10 @@ def critical_path(
     """
     from lumos import predict
     from lumos.cli.gates import check_gates, parse_gates
-    from lumos.ingest.read import read
 
     gates = parse_gates(fail_if or (), FIGURES)
     with progress() as doing:
-        doing("reading traces")
-        traces = read(paths, cache=not no_cache)
-        doing(f"building the job of {len(traces)} ranks")
-        recording = predict.record(traces)
+        recording = predict.open_recording(paths, cache=not no_cache, doing=doing)
         wanted = [recording.steps[predict.block_of(recording, name)] for name in step or ()]
         found = []
         for name in dict.fromkeys(wanted or recording.steps):

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lumos.cli.output import print_json, print_report, progress
+from lumos.cli.output import print_json, print_report, progress, say
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lumos.analysis.answers import Answers
+    from lumos.cli.gates import Value
+
+FIGURES = ("error", "straggler", "data_loading", "host", "bubble", "waiting", "communication")
 
 
 def report(
@@ -31,6 +39,14 @@ def report(
         str | None, typer.Option(metavar="TEXT", help="Head of the page (default: the folder).")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CONDITION",
+            help="Exit with 4 beyond a limit in % (repeatable): 'error>5%' (of any step), or what one "
+            f"limit costs of the step, like 'straggler>3%'. Figures: {', '.join(FIGURES)}.",
+        ),
+    ] = None,
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Read the files anew, and keep nothing of them.")
     ] = False,
@@ -44,7 +60,9 @@ def report(
     from lumos import predict
     from lumos.answer import answer
     from lumos.api import title_of, write_page
+    from lumos.cli.gates import check_gates, parse_gates
 
+    gates = parse_gates(fail_if or (), FIGURES)
     with progress() as doing:
         recording = predict.open_recording(paths, cache=not no_cache, doing=doing)
         doing("asking all questions")
@@ -62,3 +80,20 @@ def report(
         from lumos.report.text.report import report_summary
 
         print_report(report_summary(answers, file))
+    for note in check_gates(gates, lambda figure: gate_values(figure, answers)):
+        say(note)
+
+
+def gate_values(figure: str, answers: Answers) -> Iterator[Value]:
+    """All values of a figure of `--fail-if` [%]: what a limit costs, of the step run back to back."""
+    from lumos.analysis.verdict import Truth, waste_of
+    from lumos.cli.gates import Value
+
+    if figure == "error":
+        for step in answers.steps:
+            yield Value(step.step, step.error_pct)
+        return
+    unchanged = answers.costs.unchanged
+    for claim in waste_of(answers):
+        if claim.truth is Truth(figure):
+            yield Value(answers.step.step, unchanged.share_pct(max(claim.gain_ns, 0)))

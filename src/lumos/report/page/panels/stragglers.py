@@ -9,6 +9,7 @@ from lumos.analysis.answers import Answers
 from lumos.analysis.sentence import Amount, Sentence, Unit, key, share, time
 from lumos.analysis.straggler_causes import Cause
 from lumos.analysis.stragglers import Group, StepStragglers
+from lumos.graph.job import Grain
 from lumos.report.page.heat import Cell, Heat, heat, level, shades
 from lumos.report.page.panel import Panel, verb
 from lumos.report.text.stragglers import CAUSE_WORDS
@@ -46,10 +47,11 @@ class Table:
 
 @dataclass(frozen=True)
 class View:
-    """What the template draws."""
+    """What the template draws; `typical` says what the ranks are held against."""
 
     heat: Heat
     tables: tuple[Table, ...]
+    typical: str
 
 
 def stragglers_panel(answers: Answers) -> Panel:
@@ -71,7 +73,13 @@ def stragglers_panel(answers: Answers) -> Panel:
     if step.stages is not None and len(step.stages) > 1:
         tables.append(_table("By stage", step, at, "stage", step.stages))
     tables.append(_table("By kind of operation", step, at, "operation", step.operations))
-    view = View(ranks, tuple(one for one in tables if one.rows))
+    whole_operations = found.grain is Grain.OPERATION
+    typical = (
+        "the mean of all computes of a type, the median of its transfers"
+        if whole_operations
+        else "the median rank's median step, row by row"
+    )
+    view = View(ranks, tuple(one for one in tables if one.rows), typical)
     return Panel("stragglers", title, calls, _lead(step, at), "stragglers.html", view)
 
 
