@@ -102,6 +102,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     for whole, part in (("hidden", "heads"), ("heads", "tp"), ("ffn", "tp"), ("layers", "pp")):
         if getattr(options, whole) % getattr(options, part):
             parser.error(f"--{whole} must be a multiple of --{part}")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: PyTorch sees no NVIDIA GPU here; --device cpu trains without")
     return options
 
 

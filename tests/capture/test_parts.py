@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import nullcontext
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -124,6 +126,29 @@ def test_a_job_of_another_size_replaces_the_earlier_recording(tmp_path: Path) ->
     known = sidecar.read(tmp_path)
     assert known is not None
     assert [one["rank"] for one in known["ranks"]] == [0]
+
+
+@pytest.mark.parametrize("room_after", [3, None])
+def test_on_a_full_disk_a_rank_waits_until_others_gave_up_their_room(
+    room_after: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sidecar.announce(tmp_path, job(), rank(0, state="begun"))
+    write, tries = Path.write_text, []
+
+    def write_where_there_is_room(self: Path, *text: str, **settings: str) -> int:
+        tries.append(self)
+        if room_after is None or len(tries) < room_after:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(self, *text, **settings)
+
+    monkeypatch.setattr(Path, "write_text", write_where_there_is_room)
+    full = pytest.raises(OSError, match="No space")
+    with nullcontext() if room_after else full:
+        sidecar.enter(tmp_path, job(), rank(0, state="done"))
+    known = sidecar.read(tmp_path)
+    assert known is not None
+    assert known["ranks"][0]["state"] == ("done" if room_after else "begun")
+    assert {file.name for file in tmp_path.iterdir()} == {"capture.json"}
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Mapping
@@ -150,8 +151,7 @@ class Capture:
         `instead`: the error may be raised; not so where one of the training is on its way.
         """
         self._end()
-        text = " ".join(str(error).split())
-        reason = text if isinstance(error, LumosError) else f"{type(error).__name__}: {text}"
+        reason = self._reason(error)
         noted = False
         if self._session is not None:
             with contextlib.suppress(Exception):  # the first failure is the one to tell
@@ -161,6 +161,15 @@ class Capture:
             raise error
         if not (noted and self._quiet):
             self._say(f"nothing more is recorded, the training goes on: {reason}")
+
+    def _reason(self, error: Exception) -> str:
+        """An error in one line."""
+        text = " ".join(str(error).split())
+        if isinstance(error, LumosError):
+            return text
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            return f"{self.folder}: no space left on the disk"
+        return f"{type(error).__name__}: {text}"
 
     def _end(self) -> None:
         self.done = True

@@ -6,6 +6,7 @@ file keeps two writers apart, and one that its owner left behind is broken.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -23,6 +24,8 @@ _LOCK = ".capture.lock"
 _STALE_S = 5.0
 """A lock is held for milliseconds; one that is the same for so long has lost its owner."""
 _PATIENCE_S = 60.0
+_ROOM_S = 1.0
+"""How long to wait for room on a full disk; the training waits with us."""
 
 
 def announce(folder: Path, job: Document, rank: Document) -> None:
@@ -45,8 +48,20 @@ def announce(folder: Path, job: Document, rank: Document) -> None:
 
 
 def enter(folder: Path, job: Document, rank: Document) -> None:
-    """Write what a rank has recorded, in the place of what it wrote before."""
-    _update(folder, lambda known: _merged(known, job, rank))
+    """Write what a rank has recorded, in the place of what it wrote before.
+
+    On a full disk other ranks may be about to take away traces that they could not write whole.
+    """
+    end_s = time.monotonic() + _ROOM_S
+    while True:
+        try:
+            _update(folder, lambda known: _merged(known, job, rank))
+        except OSError as error:
+            if error.errno != errno.ENOSPC or time.monotonic() > end_s:
+                raise
+            time.sleep(_ROOM_S / 10)
+        else:
+            return
 
 
 def trace_name(rank: int, *, partial: bool = False) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import shutil
 import tempfile
 import threading
@@ -100,11 +101,15 @@ class StepProfiler:
         """Write what was recorded to `path`, whole or not at all."""
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
             plain, packed = Path(folder, "trace.json"), Path(folder, "trace.json.gz")
-            self._stopped.export_chrome_trace(str(plain))
-            _check_whole(plain)
-            with plain.open("rb") as text, gzip.open(packed, "wb", _GZIP_LEVEL) as file:
-                shutil.copyfileobj(text, file, 2**20)
-            packed.replace(path)
+            try:
+                self._stopped.export_chrome_trace(str(plain))
+                _check_whole(plain)
+                with plain.open("rb") as text, gzip.open(packed, "wb", _GZIP_LEVEL) as file:
+                    shutil.copyfileobj(text, file, 2**20)
+                packed.replace(path)
+            finally:
+                for rest in Path(folder).iterdir():  # torch holds open what it could not write
+                    os.truncate(rest, 0)
 
 
 def _experimental_config() -> Any:

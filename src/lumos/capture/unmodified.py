@@ -20,6 +20,7 @@ from typing import Any
 
 from lumos.capture.fake_world import redirect
 from lumos.capture.plan import Plan
+from lumos.capture.pytorch import load_torch
 from lumos.capture.recorder import Capture
 
 VARIABLE = "LUMOS_CAPTURE"
@@ -59,6 +60,7 @@ def follow() -> None:
     """Take up the order in the environment, in a process that has just imported torch."""
     order = Order(**json.loads(os.environ[VARIABLE]))
     order.note("torch")
+    load_torch()  # its hook for all optimizers came with 2.0
     if order.fake_world is not None:
         redirect(order.fake_world, order.fake_rank)
     Follower(order)

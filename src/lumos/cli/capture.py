@@ -98,7 +98,7 @@ def capture(
         )
         before = _written_at(out)
         code = run(command, _variables(order))
-        for line in _account(out, Path(notes), new=_written_at(out) != before):
+        for line in _account(out, Path(notes), code, new=_written_at(out) != before):
             say(line)
     raise typer.Exit(code)
 
@@ -204,13 +204,13 @@ def _written_at(folder: Path) -> int | None:
         return None
 
 
-def _account(folder: Path, notes: Path, *, new: bool) -> Iterator[str]:
+def _account(folder: Path, notes: Path, code: int, *, new: bool) -> Iterator[str]:
     """What was recorded, and what comes next; or why there is nothing."""
     from lumos.capture.sidecar import read
 
     recorded = read(folder) if new else None
     if recorded is None:
-        yield f"nothing was recorded: {_why_nothing(notes)}"
+        yield f"nothing was recorded: {_why_nothing(notes, code)}"
         return
     whole = [one for one in recorded["ranks"] if one["status"] == "complete"]
     if whole:
@@ -220,7 +220,7 @@ def _account(folder: Path, notes: Path, *, new: bool) -> Iterator[str]:
         if one["status"] != "complete":
             by_reason.setdefault(f"{one['status']}: {one['reason']}", []).append(one)
     for reason, ranks in by_reason.items():
-        several = f"ranks {ranks[0]['rank']} to {ranks[-1]['rank']}, {len(ranks)} in all,"
+        several = f"ranks {ranks[0]['rank']} to {ranks[-1]['rank']} ({len(ranks)} in all)"
         yield f"{several if len(ranks) > 1 else 'rank ' + str(ranks[0]['rank'])}: {reason}"
     if whole:
         yield f"next: lumos replay {shlex.quote(str(folder))}"
@@ -247,7 +247,7 @@ def _recorded(folder: Path, recorded: Document, whole: list[Document]) -> Iterat
 _ADVICE = "lumos capture --advice prints lines to add to the script"
 
 
-def _why_nothing(notes: Path) -> str:
+def _why_nothing(notes: Path, code: int) -> str:
     came = {note.suffix for note in notes.iterdir()}
     if ".deepspeed" in came:
         return (
@@ -256,6 +256,8 @@ def _why_nothing(notes: Path) -> str:
         )
     if ".step" in came:
         return "a line above says why"
+    if code:
+        return f"the command ended with exit code {code} before an optimizer of torch.optim made a step"
     if ".torch" in came:
         return (
             "no optimizer of torch.optim made a step "

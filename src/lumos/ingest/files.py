@@ -82,6 +82,10 @@ def _expand(path: str) -> list[Path]:
         raise UnusableInputError(
             f"{path}: all recordings in it were cut short; name one to read it: {partial[0]}"
         )
+    if not files and (place / _NOTES[0]).is_file():
+        raise UnusableInputError(
+            f"{path}: no trace beside its {_NOTES[0]}, which says why; record again"
+        )
     if not files and place.is_dir():
         raise UnusableInputError(f"{path}: the folder holds no .json or .json.gz file")
     if not files:

@@ -52,7 +52,9 @@ def _follow() -> None:
 
         follow()
     except Exception as error:
-        print(f"lumos: nothing is recorded: {type(error).__name__}: {error}", file=sys.stderr)
+        ours = hasattr(error, "exit_code")  # a LumosError, which may not be there to be named
+        reason = str(error) if ours else f"{type(error).__name__}: {error}"
+        print(f"lumos: nothing is recorded: {reason}", file=sys.stderr)
 
 
 def _load_lumos() -> None:
