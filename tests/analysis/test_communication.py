@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 
 import lumos
 from lumos import predict
@@ -19,15 +19,19 @@ from lumos.analysis.communication import (
     size_of,
     step_communication,
 )
-from lumos.graph.job import ALL_MEMBERS_WAIT, NONE, Collective, CollectiveKind, Job
+from lumos.graph.job import NONE, Collective, CollectiveKind, Job
 from lumos.graph.timeline import Timeline
 from lumos.settle import settle
 from lumos.simulate import to_timeline
+from tests.analysis.arrivals import Met, computing, met, moments
 from tests.drawing import Drawing
-from tests.simulate.jobs import jobs
+from tests.simulate.jobs import TALKATIVE, jobs
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data" / "kineto"
+steadily = settings(
+    deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+)
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="the real traces are not here")
 KIND = CollectiveKind
 
@@ -186,49 +190,85 @@ def test_sizes_are_those_of_nccl_tests(
     assert size_of(Collective(kind, 0, in_bytes, out_bytes), members) == size
 
 
-def counted(
-    job: Job, run: Timeline
-) -> dict[tuple[int, int], list[tuple[int, int, list[int], int]]]:
-    """Every collective: (first arrival, last arrival, waits of its members, place of the last)."""
-    arrivals: dict[tuple[int, int, int, int], list[tuple[int, int, int]]] = defaultdict(list)
-    for place, role in enumerate(job.placement.role):
-        program, ran = job.programs[role], run.ranks[place]
-        seen: dict[tuple[int, int], int] = defaultdict(int)
-        for row, entry in enumerate(program.rows.collective.tolist()):
-            if entry == NONE or program.collectives[entry].kind not in ALL_MEMBERS_WAIT:
-                continue
-            one, block = program.collectives[entry], int(program.rows.block[row])
-            key = (block, one.group, seen[block, one.group], int(one.kind))
-            seen[block, one.group] += 1
-            arrivals[key].append((place, int(ran.start_ns[row]), int(ran.end_ns[row])))
+def counted(job: Job, run: Timeline) -> dict[tuple[int, int], list[Met]]:
+    """What met by kind and group; messages stand with their receives."""
     found = defaultdict(list)
-    for (_, group, _, kind), members in arrivals.items():
-        if len(members) > 1:
-            last = max(start for _, start, _ in members)
-            waits = [last - start for _, start, _ in members]
-            late = [place for place, start, _ in members if start == last]
-            found[kind, group].append((min(s for _, s, _ in members), last, waits, late[-1]))
+    for one in met(job, run):
+        place, row = one.rows[0]
+        program = job.programs[job.placement.role[place]]
+        first = program.collectives[program.rows.collective[row]]
+        kind = KIND.RECEIVE if one.message else first.kind
+        found[int(kind), first.group].append(one)
     return found
 
 
-@given(jobs(most_ranks=3))
+def waited(one: Met, job: Job, kind: CollectiveKind) -> int:
+    """How long the members of this kind waited."""
+    total = 0
+    for (place, row), time in zip(one.rows, one.waited_ns, strict=True):
+        program = job.programs[job.placement.role[place]]
+        if program.collectives[program.rows.collective[row]].kind == kind:
+            total += time
+    return total
+
+
+@given(jobs(most_ranks=3, kinds=TALKATIVE))
+@steadily
 def test_waiting_skew_and_latecomers_are_those_of_a_slow_count(job: Job) -> None:
     job, run = run_of(job)
     expected = counted(job, run)
     for one in communication(job, run):
         assert one.time_ns == (one.transfer_ns or 0) + (one.wait_ns or 0) + one.unmatched_ns
-        assert 0 <= one.exposed_ns <= one.time_ns
-        if one.kind not in ALL_MEMBERS_WAIT or one.group is None:
+        assert one.group is not None
+        group = job.placement.groups.index(one.group)
+        of_kind = KIND.RECEIVE if one.kind == KIND.SEND else one.kind
+        slow = expected[int(of_kind), group]
+        assert (one.wait_ns or 0) == sum(waited(each, job, one.kind) for each in slow)
+        if one.kind == KIND.SEND:
+            assert (one.skew, one.latecomers) == (None, ())
             continue
-        slow = expected[int(one.kind), job.placement.groups.index(one.group)]
-        assert (one.wait_ns or 0) == sum(sum(waits) for _, _, waits, _ in slow)
-        assert sum(late.times for late in one.latecomers) == len(slow)
-        assert sum(late.waited_ns for late in one.latecomers) == (one.wait_ns or 0)
-        if slow:
-            assert one.skew is not None
-            apart = [last - first for first, last, _, _ in slow]
+        assert (one.wait_ns is None) == (not slow) == (one.skew is None)
+        for rank in one.latecomers:
+            place = job.placement.ranks.index(rank.rank)
+            behind = [each for each in slow if arrived(each, place) == each.last_ns]
+            assert 0 < rank.times <= len(behind)
+            assert rank.waited_ns <= sum(sum(each.waited_ns) for each in behind)
+            assert 0 <= rank.behind_ns <= rank.waited_ns
+        assert sum(rank.times for rank in one.latecomers) == len(slow)
+        assert sum(rank.waited_ns for rank in one.latecomers) == sum(
+            sum(each.waited_ns) for each in slow
+        )
+        if one.skew is not None:
+            apart = [each.last_ns - min(each.start_ns) for each in slow]
             assert one.skew.max_ns == max(apart)
             assert one.skew.p50_ns == np.median(apart)
+
+
+def arrived(one: Met, place: int) -> int | None:
+    """When a rank came to it."""
+    return next(
+        (start for (at, _), start in zip(one.rows, one.start_ns, strict=True) if at == place), None
+    )
+
+
+@given(jobs(most_ranks=3, kinds=TALKATIVE))
+@steadily
+def test_exposed_time_is_that_of_a_count_nanosecond_by_nanosecond(job: Job) -> None:
+    job, run = run_of(job)
+    expected: dict[tuple[int, int], int] = defaultdict(int)
+    for place, role in enumerate(job.placement.role):
+        program, ran = job.programs[role], run.ranks[place]
+        rows: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for row, entry in enumerate(program.rows.collective.tolist()):
+            if entry != NONE:
+                one = program.collectives[entry]
+                rows[int(one.kind), one.group].append(row)
+        for key, own in rows.items():
+            expected[key] += len(moments(ran, own) - computing(program, ran))
+    for found in communication(job, run):
+        assert found.group is not None
+        group = job.placement.groups.index(found.group)
+        assert found.exposed_ns == expected[int(found.kind), group]
 
 
 @needs_data
@@ -242,6 +282,9 @@ def test_in_a_real_job_one_rank_keeps_the_others_waiting() -> None:
     assert (late.rank, late.times) == (7, 4)
     assert late.waited_ns > 0.9 * (exchanged.wait_ns or 0)
     for measured in found.measured:
+        assert measured.time_ns == (
+            (measured.transfer_ns or 0) + (measured.wait_ns or 0) + measured.unmatched_ns
+        )
         (replayed,) = [one for one in found.replayed if one.kind == measured.kind]
         assert replayed.wait_ns == pytest.approx(measured.wait_ns, rel=0.02)
         assert replayed.transfer_ns == measured.transfer_ns

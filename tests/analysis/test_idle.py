@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import lumos
 from lumos import predict
@@ -15,13 +17,18 @@ from lumos.analysis.idle import Cause
 from lumos.analysis.step_breakdown import RankBreakdown, breakdowns, step_breakdown
 from lumos.graph.job import CollectiveKind, Job
 from lumos.graph.timeline import RankTimeline, Timeline
+from lumos.lower import lower
 from lumos.settle import settle
-from lumos.simulate import to_timeline
+from lumos.simulate import simulate, to_timeline
+from tests.analysis.arrivals import computing, met, moments
 from tests.drawing import Drawing
-from tests.simulate.jobs import jobs
+from tests.simulate.jobs import TALKATIVE, jobs
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data" / "kineto"
+steadily = settings(
+    deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+)
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="the real traces are not here")
 
 
@@ -219,6 +226,7 @@ def test_of_one_rank_alone_waiting_is_unknown() -> None:
 
 
 @given(jobs(most_ranks=3))
+@steadily
 def test_the_causes_sum_to_the_idle_time_and_the_parts_to_the_span(job: Job) -> None:
     settled = settle(job)
     run = to_timeline(settled.graph, settled.times)
@@ -236,7 +244,58 @@ def test_the_causes_sum_to_the_idle_time_and_the_parts_to_the_span(job: Job) -> 
         assert sum(waits) <= parts.exposed_communication_ns
 
 
+@given(jobs(most_ranks=3, kinds=TALKATIVE))
+@steadily
+def test_exposed_waiting_is_that_of_a_count_nanosecond_by_nanosecond(job: Job) -> None:
+    settled = settle(job)
+    job, run = settled.job, to_timeline(settled.graph, settled.times)
+    found = breakdowns(job, settled.graph, run)
+    for place, role in enumerate(job.placement.role):
+        one, program, ran = found[place], job.programs[role], run.ranks[place]
+        if one is None:
+            continue
+        compute = computing(program, ran)
+        waits: dict[bool, set[int]] = {True: set(), False: set()}  # for a message or a collective
+        arrived = [
+            (row, each.message, range(start, start + wait))
+            for each in met(job, run)
+            for (at, row), start, wait in zip(each.rows, each.start_ns, each.waited_ns, strict=True)
+            if at == place
+        ]
+        alone = set(np.flatnonzero(program.rows.collective >= 0).tolist())
+        moving = moments(ran, alone.difference(row for row, _, _ in arrived))
+        for row, message, waiting in arrived:
+            waits[message] |= set(waiting)
+            moving |= set(range(waiting.stop, int(ran.end_ns[row])))
+        peers = waits[False] - moving - compute
+        bubble = waits[True] - moving - compute - peers
+        if one.waiting_for_peers_ns is not None:
+            assert (one.waiting_for_peers_ns, one.bubble_ns) == (len(peers), len(bubble))
+        else:
+            assert not peers | bubble
+
+
+@given(jobs(most_ranks=3, calls=15), st.integers(0, 2**32 - 1))
+@steadily
+def test_of_a_run_with_delays_the_causes_sum_to_the_idle_time_too(job: Job, seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    programs = []
+    for program in settle(job).job.programs:
+        late = np.where(draw.random(len(program.rows)) < 0.2, draw.integers(0, 10**6), 0)
+        programs.append(replace(program, rows=program.rows.with_columns(delay_ns=late)))
+    delayed = replace(job, programs=tuple(programs))
+    graph = lower(delayed)
+    run = simulate(graph, delays=True)
+    total = sum(int(program.rows.delay_ns.sum()) for program in programs)
+    for one in breakdowns(delayed, graph, run):
+        if one is not None:
+            assert sum(one.idle_ns.values()) == one.parts.other_ns
+            assert min(one.idle_ns.values()) >= 0
+            assert one.idle_ns[Cause.UNEXPLAINED] <= total
+
+
 @given(jobs(most_ranks=3))
+@steadily
 def test_a_run_by_rules_leaves_nothing_unexplained(job: Job) -> None:
     settled = settle(job)
     for one in breakdowns(settled.job, settled.graph, to_timeline(settled.graph, settled.times)):
@@ -255,7 +314,13 @@ def test_real_steps_are_idle_for_a_reason(name: str) -> None:
     found = step_breakdown(run.step, run.job, run.graph, run.measured, run.replayed)
     for rank in found.ranks:
         for one in (rank.measured, rank.replayed):
-            assert sum(one.idle_ns.values()) == one.parts.other_ns
+            parts = one.parts
+            assert sum(one.idle_ns.values()) == parts.other_ns
+            assert one.span_ns == (
+                parts.exposed_compute_ns + parts.overlapped_ns + parts.exposed_communication_ns
+                + parts.other_ns
+            )  # fmt: skip
+            assert 0 <= one.transfer_ns <= parts.exposed_communication_ns
         # 8.6 ms of recsys-2xV100 follow from nothing recorded
         share = rank.measured.idle_ns[Cause.UNEXPLAINED] / rank.measured.span_ns
         assert share < (0.07 if name == "recsys-2xV100" else 0.005)

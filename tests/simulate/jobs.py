@@ -5,6 +5,7 @@ Whatever a call waits for stands before it in the list, so every job can finish.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
@@ -14,6 +15,8 @@ from tests.drawing import Drawing, Rank, Thread
 
 KINDS = ("work", "gap", "launch", "launch", "launch", "copy", "graph", "record", "wait", "wait",
          "synchronize", "signal", "hand_off", "collective", "message", "block")  # fmt: skip
+TALKATIVE = ("work", "launch", "launch", "collective", "collective", "message", "message", "block")
+"""Calls of jobs that mostly communicate."""
 COLLECTIVES = (CollectiveKind.ALL_REDUCE, CollectiveKind.ALL_GATHER, CollectiveKind.BROADCAST)
 small = st.integers(0, 40)
 
@@ -32,9 +35,9 @@ class _Written:
 @st.composite
 def jobs(
     draw: st.DrawFn, *, most_ranks: int = 1, most_threads: int = 2, waves: bool = False,
-    calls: int = 30,
+    calls: int = 30, kinds: Sequence[str] = KINDS,
 ) -> Job:  # fmt: skip
-    """A job of up to `most_ranks` ranks; `waves` lets kernels fill their GPU."""
+    """A job of up to `most_ranks` ranks; `waves` lets kernels fill their GPU, `kinds` are its calls."""
     drawn = Drawing(
         launch={name: draw(st.integers(1, 9)) for name in _launch_classes()},
         stream_order={k.name: draw(st.integers(1, 5)) for k in TaskKind if k >= TaskKind.KERNEL},
@@ -49,7 +52,7 @@ def jobs(
     ranks = [_rank(draw, drawn, most_threads) for _ in range(count)]
     for one in ranks:
         one.threads[0].work("begin", draw(small))
-    for kind in draw(st.lists(st.sampled_from(KINDS), min_size=1, max_size=calls)):
+    for kind in draw(st.lists(st.sampled_from(kinds), min_size=1, max_size=calls)):
         _write(draw, kind, ranks, waves=waves)
     for one in ranks:
         one.threads[0].work("end", 1)
