@@ -1,13 +1,13 @@
 # Two commands do everything on a machine with Python 3.11 or newer:
 #   make demo   replay a bundled recording, leave timelines and a page of answers in demo-output/
-#   make test   run the test suite
+#   make test   run the test suite; make test-torch: the tests that record, with PyTorch
 # Everything is installed into a private virtual environment, .venv.
 
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint accuracy benchmarks docs clean
+.PHONY: demo test test-torch lint accuracy benchmarks docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/lumos replay recordings/gpt-dp2-tp2 -o demo-output
@@ -18,7 +18,12 @@ demo: $(VENV)/installed
 	@echo "Open demo-output/*.json.gz in https://ui.perfetto.dev to see both runs side by side."
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto --dist loadfile
+
+# Recording itself needs PyTorch; without it its tests are skipped. The CPU build is enough.
+test-torch: $(VENV)/installed-test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch --index-url https://download.pytorch.org/whl/cpu
+	$(BIN)/python -m pytest -q tests/capture tests/cli/test_capture.py tests/examples tests/validation
 
 lint: $(VENV)/installed-lint
 	$(BIN)/ruff check .
