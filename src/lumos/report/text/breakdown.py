@@ -247,22 +247,24 @@ def _kernels(step: StepBreakdown) -> RenderableType:
     found = step.efficiency
     shown = found.classes[:MOST_CLASSES]
     notes = ["known: share of the time for which the trace tells operations, or bytes."]
+    lines = table(f"Kernels of {plain(step.step)}, measured, all ranks", gap=1)
+    lines.add_column("class", min_width=12)
+    for head in ("tasks", "ms", "TFLOP/s", "known\n%", "GB/s", "known\n%"):
+        lines.add_column(head, justify="right", no_wrap=True)
     if found.hardware is not None:
         notes.append(
             "roofline: share of that time that the kernels would need at the peak rates of the "
             f"{found.hardware.name}."
         )
+        lines.add_column("roofline\n%", justify="right", no_wrap=True)
+        lines.add_column("", min_width=8, max_width=20, ratio=1)
     if found.mfu_pct is None:
         notes.append(f"MFU is unknown: {plain(found.reason)}.")
     if len(found.classes) > len(shown):
         notes.append(f"{len(found.classes) - len(shown)} more classes with --json.")
-    lines = table(f"Kernels of {plain(step.step)}, measured, all ranks", gap=1)
-    lines.add_column("class", min_width=12)
-    for head in ("tasks", "ms", "TFLOP/s", "known\n%", "GB/s", "known\n%", "roofline\n%"):
-        lines.add_column(head, justify="right", no_wrap=True)
-    lines.add_column("", min_width=8, max_width=20, ratio=1)
     for kernels in shown:
-        lines.add_row(name_text(kernels.name.replace("_", " ")), *_rates(kernels))
+        cells = _rates(kernels)
+        lines.add_row(name_text(kernels.name.replace("_", " ")), *cells[: len(lines.columns) - 1])
     return noted(lines, *notes)
 
 
