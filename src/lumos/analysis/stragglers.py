@@ -138,7 +138,7 @@ def step_stragglers(study: Study, measured: Timeline, block: int) -> StepStraggl
     """Both experiments on one step, from its recorded start."""
     lab = _lab(study, measured, block)
     placement, layout = lab.settled.job.placement, layout_of(study.job.placement)
-    everything = lab.ends([lambda: lab.typical])[0]
+    everything = lab.ends([lambda column: np.copyto(column, lab.typical)])[0]
     ranks = lab.groups(lab.rank_of, {rank: [n] for n, rank in enumerate(placement.ranks)})
     by_layout = [
         None if numbers is None else lab.groups(lab.rank_of, _places(placement.ranks, numbers))
@@ -172,9 +172,9 @@ class _Lab:
     rank_of: NDArray[np.int64]
     mark: NDArray[np.int32]
 
-    def ends(self, durations: Sequence[Callable[[], Durations]]) -> list[int]:
+    def ends(self, columns: Sequence[Callable[[Durations], None]]) -> list[int]:
         """How long the step takes with each of several columns of durations [ns]."""
-        found = ends_with_each(self.settled.graph, durations, self.mark)
+        found = ends_with_each(self.settled.graph, columns, self.mark)
         return [int(end) - self.start_ns for end in found[:, 0]]
 
     def groups(
@@ -210,12 +210,17 @@ class _Lab:
 
     @staticmethod
     def _mixed(
-        inside: Durations, outside: Durations, number: NDArray[np.int64], numbers: Sequence[int]
-    ) -> Durations:
-        """One column for the tasks of some numbers, another for the rest."""
+        inside: Durations,
+        outside: Durations,
+        number: NDArray[np.int64],
+        numbers: Sequence[int],
+        column: Durations,
+    ) -> None:
+        """Write one column for the tasks of some numbers, another for the rest."""
         chosen = np.zeros(int(number.max(initial=0)) + 2, bool)  # the last is what NONE indexes
         chosen[list(numbers)] = True
-        return np.where(chosen[number], inside, outside)
+        np.copyto(column, outside)
+        np.copyto(column, inside, where=chosen[number])
 
 
 def _lab(study: Study, measured: Timeline, block: int) -> _Lab:

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from lumos.compiled import compiled
 from lumos.graph.execution import ExecutionGraph
-from lumos.simulate.contention import successors
-from lumos.simulate.simulation import run
+from lumos.simulate.contention import room_for
+from lumos.simulate.simulation import run, successors_of
 
 LANES = 16
 """Scenarios of one pass: their times at one task fill two cache lines. More would be a little faster
@@ -44,12 +44,11 @@ class Scenarios:
     def __len__(self) -> int:
         return len(self.group)
 
-    def durations(self, graph: ExecutionGraph, scenario: int) -> NDArray[np.int64]:
-        """The duration of each task in one scenario [ns], rounded to whole ns."""
-        durations = graph.duration_ns.copy()
+    def write(self, graph: ExecutionGraph, scenario: int, durations: NDArray[np.int64]) -> None:
+        """The duration of each task in one scenario, into `durations` [ns], rounded to whole ns."""
         number = self.number[self.grouping[scenario]]
-        _scale(durations, number, self.group[scenario], self.factor[scenario])
-        return durations
+        group, factor = self.group[scenario], self.factor[scenario]
+        _scale(graph.duration_ns, number, group, factor, durations)
 
 
 def ends_of_each(
@@ -64,41 +63,48 @@ def ends_of_each(
     if not len(scenarios):
         return np.zeros((0, marks), np.int64)
     if graph.shares_gpus:
-        columns = [partial(scenarios.durations, graph, k) for k in range(len(scenarios))]
+        columns = [partial(scenarios.write, graph, k) for k in range(len(scenarios))]
         return ends_with_each(graph, columns, mark, delays=delays)
     return _side_by_side(graph, scenarios, mark, marks, delays=delays)
 
 
 def ends_with_each(
     graph: ExecutionGraph,
-    durations: Sequence[Callable[[], NDArray[np.int64]]],
+    columns: Sequence[Callable[[NDArray[np.int64]], None]],
     mark: NDArray[np.int32],
     *,
     delays: bool = False,
 ) -> NDArray[np.int64]:
-    """The last end of the tasks of each mark with each of several durations [ns], as above.
+    """The last end of the tasks of each mark with each of several columns of durations [ns], as above.
 
-    Each of `durations` makes its column (tasks,) when its turn comes: only those that run are held
-    in memory.
+    Each of `columns` writes its durations into an array (tasks,) when its turn comes: memory is
+    held for as many as run at once.
     """
-    following = successors(graph.first, graph.before) if graph.shares_gpus else None
+    following = successors_of(graph)
     marks = int(mark.max(initial=-1)) + 1
 
-    def ends(column: Callable[[], NDArray[np.int64]]) -> NDArray[np.int64]:
-        times = run(graph, column(), delays=delays, following=following)
-        last = np.zeros(marks, np.int64)
-        _take_latest(times.end_ns, mark, last)
-        return last
+    found = np.zeros((len(columns), marks), np.int64)
+    workers = min(os.cpu_count() or 1, max(len(columns), 1))
 
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        return np.array(list(pool.map(ends, durations)), np.int64).reshape(len(durations), marks)
+    def some(worker: int) -> None:
+        durations = np.empty(len(graph), np.int64)
+        room = None if following is None else room_for(len(graph))
+        for place in range(worker, len(columns), workers):
+            columns[place](durations)
+            times = run(graph, durations, delays=delays, following=following, room=room)
+            _take_latest(times.end_ns, mark, found[place])
+
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(some, range(workers)))
+    return found
 
 
 @compiled()
-def _scale(durations, number, group, factor):  # type: ignore[no-untyped-def]
-    for task in range(len(durations)):
+def _scale(own, number, group, factor, durations):  # type: ignore[no-untyped-def]
+    for task in range(len(own)):
+        durations[task] = own[task]
         if number[task] == group:
-            durations[task] = np.int64(np.rint(durations[task] * factor))
+            durations[task] = np.int64(np.rint(own[task] * factor))
 
 
 @compiled()

@@ -27,53 +27,74 @@ class Successors(NamedTuple):
 
     first: NDArray[np.int64]
     after: NDArray[np.int32]  # the waiting task
-    edge: NDArray[np.int32]  # index of the dependency
+    lag_ns: NDArray[np.int64]
+    from_start: NDArray[np.bool_]
 
 
-def successors(first: NDArray[np.int64], before: NDArray[np.int32]) -> Successors:
+def successors(
+    first: NDArray[np.int64],
+    before: NDArray[np.int32],
+    lag_ns: NDArray[np.int64],
+    from_start: NDArray[np.bool_],
+) -> Successors:
     """The same dependencies, sorted by the task that is waited for."""
     found = Successors(
         np.zeros(len(first), np.int64),
         np.empty(len(before), np.int32),
-        np.empty(len(before), np.int32),
+        np.empty(len(before), np.int64),
+        np.empty(len(before), np.bool_),
     )
-    _turn_round(first, before, *found)
+    _turn_round(first, before, lag_ns, from_start, *found)
     return found
+
+
+class Room(NamedTuple):
+    """Memory of a run: fresh memory costs as much time as the run itself, so runs reuse it."""
+
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    held_by: NDArray[np.int64]
+    open_count: NDArray[np.int32]
+    heap_time: NDArray[np.int64]
+    heap_task: NDArray[np.int32]
+    others: NDArray[np.int32]  # ready, and of no shared GPU: last in, first out
+
+
+def room_for(tasks: int) -> Room:
+    """Room for runs of a graph of so many tasks."""
+    long = [np.empty(tasks + 1, np.int64) for _ in range(4)]
+    short = [np.empty(tasks + 1, np.int32) for _ in range(3)]
+    return Room(long[0], long[1], long[2], short[0], long[3], short[1], short[2])
 
 
 def run_with_contention(  # type: ignore[no-untyped-def]
     order, first, before, lag, from_start, release, duration, delay, processor, device, waves,
-    saturating, following: Successors | None = None,
+    saturating, following: Successors | None = None, room: Room | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:  # fmt: skip
     """Start and end of every task, and the kernel that held it back (-1: none).
 
-    `following` saves work where one graph is run several times.
+    `following` and `room` save work where one graph is run several times: what is returned then
+    lies in the room, until the next run in it.
     """
     count = len(order)
-    start = release.copy()  # until a task runs: when what has run so far lets it start
-    end = np.empty(count, np.int64)
-    held_by = np.full(count, -1, np.int64)
-    open_count = np.diff(first).astype(np.int32)
-    following = successors(first, before) if following is None else following
-    _run(
-        following, lag, from_start, duration, delay, processor, device, waves, saturating,
-        open_count, start, end, held_by,
-    )  # fmt: skip
-    return start, end, held_by
+    if following is None:
+        following = successors(first, before, lag, from_start)
+    if room is None:
+        room = room_for(count)
+    _run(first, release, following, duration, delay, processor, device, waves, saturating, *room)
+    return room.start[:count], room.end[:count], room.held_by[:count]
 
 
 @compiled()
 def _run(  # type: ignore[no-untyped-def]
-    following, lag, from_start, duration, delay, processor, device, waves, saturating, open_count,
-    start, end, held_by,
+    first, release, following, duration, delay, processor, device, waves, saturating,
+    start, end, held_by, open_count, heap_time, heap_task, others,
 ):  # fmt: skip
-    count = len(start)
-    heap_time = np.empty(count + 1, np.int64)
-    heap_task = np.empty(count + 1, np.int32)
-    size = 0
-    others = np.empty(count + 1, np.int32)  # ready, and of no shared GPU: last in, first out
-    waiting = 0
+    count, size, waiting = len(release), 0, 0
     for task in range(count):
+        start[task] = release[task]  # until it runs: when what has run so far lets it start
+        held_by[task] = -1
+        open_count[task] = first[task + 1] - first[task]
         if open_count[task] == 0 and device[task] >= 0:
             size = _push(heap_time, heap_task, size, start[task], np.int32(task))
         elif open_count[task] == 0:
@@ -105,9 +126,9 @@ def _run(  # type: ignore[no-untyped-def]
                 busy_until[gpu] = handed_out
                 owner[gpu] = task
         for place in range(following.first[task], following.first[task + 1]):
-            target, edge = following.after[place], following.edge[place]
-            point = (start[task] if from_start[edge] else end[task]) + lag[edge]
-            start[target] = max(start[target], point)
+            target = following.after[place]
+            point = start[task] if following.from_start[place] else end[task]
+            start[target] = max(start[target], point + following.lag_ns[place])
             open_count[target] -= 1
             if open_count[target] == 0 and device[target] >= 0:
                 size = _push(heap_time, heap_task, size, start[target], target)
@@ -117,7 +138,7 @@ def _run(  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _turn_round(first, before, bounds, after, edge_of):  # type: ignore[no-untyped-def]
+def _turn_round(first, before, lag, from_start, bounds, after, lag_of, from_start_of):  # type: ignore[no-untyped-def]
     count = len(first) - 1
     for edge in range(len(before)):
         bounds[before[edge] + 1] += 1
@@ -128,7 +149,8 @@ def _turn_round(first, before, bounds, after, edge_of):  # type: ignore[no-untyp
         for edge in range(first[task], first[task + 1]):
             place = cursor[before[edge]]
             after[place] = task
-            edge_of[place] = edge
+            lag_of[place] = lag[edge]
+            from_start_of[place] = from_start[edge]
             cursor[before[edge]] += 1
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lumos.compiled import compiled
 from lumos.graph.execution import SATURATING_WAVES, ExecutionGraph
 from lumos.graph.timeline import RankTimeline, TaskTimes, Timeline
-from lumos.simulate.contention import Successors, run_with_contention, successors
+from lumos.simulate.contention import Room, Successors, run_with_contention, successors
 from lumos.simulate.sweep import run_in_order
 
 
@@ -33,7 +33,7 @@ def simulate_each(
 
     The timelines come in the order of `durations`; only those that run are held in memory.
     """
-    following = successors(graph.first, graph.before) if graph.shares_gpus else None
+    following = successors_of(graph)
 
     def one(duration: NDArray[np.int64]) -> Timeline:
         return to_timeline(graph, run(graph, duration, delays=delays, following=following))
@@ -55,10 +55,12 @@ def run(
     *,
     delays: bool = False,
     following: Successors | None = None,
+    room: Room | None = None,
 ) -> TaskTimes:
     """The times of every task; `durations` (tasks,) replaces the graph's own [ns].
 
-    `following` are the graph's successors where they are known already.
+    `following` are the graph's successors where they are known already, and in `room` lie the times
+    until the next run in it, where streams share GPUs.
     """
     duration = graph.duration_ns if durations is None else np.ascontiguousarray(durations, np.int64)
     delay = graph.delay_ns if delays else np.zeros(len(graph), np.int64)
@@ -68,8 +70,15 @@ def run(
     )  # fmt: skip
     if graph.shares_gpus:
         sharing = graph.processor, graph.device, graph.waves, SATURATING_WAVES
-        return TaskTimes(*run_with_contention(*plain, *sharing, following))
+        return TaskTimes(*run_with_contention(*plain, *sharing, following, room))
     return TaskTimes(*run_in_order(*plain), np.empty(0, np.int64))
+
+
+def successors_of(graph: ExecutionGraph) -> Successors | None:
+    """What runs of a graph whose streams share GPUs have in common; None where its order is fixed."""
+    if not graph.shares_gpus:
+        return None
+    return successors(graph.first, graph.before, graph.lag_ns, graph.from_start)
 
 
 def to_timeline(graph: ExecutionGraph, times: TaskTimes) -> Timeline:
