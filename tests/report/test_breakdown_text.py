@@ -107,6 +107,7 @@ def test_the_verdict_names_what_takes_most_each_moment_once() -> None:
     assert verdict(ALONE).startswith("A step, mean of 5, takes 92.00 ms: ")
     assert "MFU" not in verdict(ALONE)
     assert verdict(HOSTS[1:]) == "nothing takes no time."
+    assert text_of(breakdown_report(HOSTS[1:]), 80) == "nothing takes no time.\n"
 
 
 def test_mfu_of_several_steps_is_weighted_by_their_spans() -> None:

@@ -53,10 +53,10 @@ def breakdown_report(
 ) -> RenderableType:
     """What `lumos breakdown` prints: the verdict, the parts, ranks or steps, kernels, utilisation."""
     filled = [step for step in steps if step.ranks]
-    parts: list[RenderableType] = []
+    parts: list[RenderableType] = [Text(verdict(filled or steps), "bold")]
     if filled:
         shown = _median(filled)
-        parts += [Text(verdict(filled), "bold"), _parts(filled)]
+        parts.append(_parts(filled))
         if len(filled) > 1:
             parts.append(_lines("Step by step, mean of the ranks", "step", *_of_steps(filled)))
         elif len(shown.ranks) > 1:
