@@ -103,8 +103,12 @@ def _run(  # type: ignore[no-untyped-def]
     devices = device.max() + 1 if count else 0
     busy_until = np.full(devices, np.iinfo(np.int64).min)
     owner = np.full(devices, -1, np.int64)
-    while size > 0 or waiting > 0:
-        if waiting > 0:
+    next_task = -1  # of those that became ready the one to go on with
+    while size > 0 or waiting > 0 or next_task >= 0:
+        if next_task >= 0:
+            task, next_task = next_task, -1
+            time = start[task]
+        elif waiting > 0:
             waiting -= 1
             task = others[waiting]
             time = start[task]
@@ -130,9 +134,13 @@ def _run(  # type: ignore[no-untyped-def]
             point = start[task] if following.from_start[place] else end[task]
             start[target] = max(start[target], point + following.lag_ns[place])
             open_count[target] -= 1
-            if open_count[target] == 0 and device[target] >= 0:
+            if open_count[target] > 0:
+                continue
+            if device[target] >= 0:
                 size = _push(heap_time, heap_task, size, start[target], target)
-            elif open_count[target] == 0:
+            elif next_task < 0:
+                next_task = target
+            else:
                 others[waiting] = target
                 waiting += 1
 
