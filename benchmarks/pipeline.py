@@ -201,7 +201,13 @@ def main() -> None:
     finally:
         shutil.rmtree(folder)
     if options.write:
-        options.write.write_text(page(rows, options.machine), encoding="utf-8")
+        others = (
+            options.write.read_text("utf-8").partition("\n## ") if options.write.exists() else ""
+        )
+        text = page(rows, options.machine) + "".join(
+            others[1:]
+        )  # sections of other benchmarks stay
+        options.write.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -35,6 +35,18 @@ def test_parts_of_a_plan_follow_each_other_and_are_as_long_as_asked_for(counts) 
     assert tuple(found[part] for part in order) == (*counts, 3)
 
 
+@pytest.mark.parametrize("counts", [(5, 20, 2, 3), (0, 0, 0, 1), (0, 3, 1, 2), (2, 0, 0, 4)])
+def test_no_turn_of_a_plan_is_missed(counts) -> None:
+    plan, turns, step = Plan(*counts), set(), 0
+    while step < plan.steps:
+        step = plan.next_turn(step)
+        turns.add(step)
+    told = (Part.WARM_UP, Part.PROFILED)
+    for ended in range(1, plan.steps + 1):
+        changes = plan.part(ended - 1) is not plan.part(ended)
+        assert (ended in turns) == (changes or plan.part(ended) in told), ended
+
+
 @pytest.mark.parametrize("wrong", [-1, 2.5, True, "3", None])
 def test_a_plan_takes_whole_numbers_only(wrong) -> None:
     for name in ("skip_steps", "timed_steps", "warm_up_steps", "profiled_steps"):

@@ -21,11 +21,13 @@ class Laps:
 
     def __init__(self, torch: Any) -> None:
         self._torch = torch
+        self._on_gpu = False
         self._open: tuple[int, Any] | None = None
         self._laps: list[tuple[tuple[int, Any], tuple[int, Any]]] = []
 
     def begin(self) -> None:
         """A step begins here."""
+        self._on_gpu = uses_gpu(self._torch)
         self._open = self._mark()
 
     def end(self) -> None:
@@ -37,7 +39,7 @@ class Laps:
 
     def _mark(self) -> tuple[int, Any]:
         event = None
-        if uses_gpu(self._torch):
+        if self._on_gpu:
             event = self._torch.cuda.Event(enable_timing=True)
             event.record()
         return time.perf_counter_ns(), event

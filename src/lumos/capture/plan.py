@@ -54,6 +54,13 @@ class Plan:
             step -= count
         return Part.AFTER
 
+    def next_turn(self, step: int) -> int:
+        """Behind how many steps there is more to do than to time them, when `step` have ended."""
+        for border in (self.skip_steps, self.skip_steps + self.timed_steps):
+            if step < border:
+                return border
+        return step + 1  # the profiler is told of every step
+
     def __str__(self) -> str:
         return (
             f"{self.steps} = {self.skip_steps} skipped + {self.timed_steps} timed "

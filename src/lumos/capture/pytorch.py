@@ -30,5 +30,5 @@ def load_torch() -> Any:
 
 
 def uses_gpu(torch: Any) -> bool:
-    """Whether this process has a GPU and has begun to use it; asking starts nothing."""
-    return bool(torch.cuda.is_available() and torch.cuda.is_initialized())
+    """Whether this process has begun to use a GPU; asking costs and starts nothing."""
+    return bool(torch.cuda.is_initialized())

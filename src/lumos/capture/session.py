@@ -41,6 +41,8 @@ class Session:
         self._memory: dict[str, int | None] | None = None
         self._job: sidecar.Document | None = None
         self.rank, self.steps, self.complete = 0, 0, False
+        self._timing: Laps | None = None
+        self._nothing_else_until = 1
         self._begin(wishes.plan.part(0))
 
     @property
@@ -51,27 +53,33 @@ class Session:
 
     def advance(self) -> None:
         """A step has ended, and the next one begins."""
-        plan = self._wishes.plan
-        ended, coming = plan.part(self.steps), plan.part(self.steps + 1)
-        if ended in self._laps:
-            self._laps[ended].end()
+        if self._timing is not None:
+            self._timing.end()
         self.steps += 1
+        if self.steps >= self._nothing_else_until:  # else as little as can be: the code is cold
+            self._turn()
+
+    def _turn(self) -> None:
+        """There is more to do between two steps than to look at the clock."""
+        plan = self._wishes.plan
+        ended, coming = plan.part(self.steps - 1), plan.part(self.steps)
         if ended is Part.TIMED is not coming:
             self._memory = surroundings.peak_memory(self._torch)  # before the profiler takes any
         if self.steps == 1:
             self._announce()
         self.complete = coming is Part.AFTER
-        if not self.complete and (
-            coming is not Part.TIMED or coming is not ended or self.steps == 1
-        ):
+        if not self.complete:
             self._begin(coming, anew=coming is not ended or self.steps == 1)
 
     def _begin(self, part: Part, *, anew: bool = True) -> None:
         """The coming step is of `part`; `anew`: its time counts from behind what we do here."""
         if part in (Part.WARM_UP, Part.PROFILED):
             self._profiler.begin(part, self.steps)
-        if anew and part in self._laps:
-            self._laps[part].begin()
+        self._timing = self._laps.get(part)
+        if anew and self._timing is not None:
+            self._timing.begin()
+        # behind the first step the job is looked at
+        self._nothing_else_until = self._wishes.plan.next_turn(self.steps) if self.steps else 1
 
     def _announce(self) -> None:
         reason = "the process ended before the recording did"
