@@ -133,7 +133,8 @@ class Oracle:
             for stream, before in self._awaited_by_call(r, row):
                 item = self._last_given(r, stream, before)
                 if item is None:
-                    time = max(time, self._busy_until(r, stream))
+                    busy = self._busy_until(r, stream)
+                    time = max(time, busy + lag if busy > 0 else 0)
                     continue
                 done = rank.done(item)
                 if done is None:

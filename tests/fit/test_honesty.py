@@ -14,14 +14,17 @@ import numpy as np
 import pytest
 
 from lumos import predict
+from lumos.build import build
 from lumos.fit import fit
 from lumos.graph.execution import Rule
 from lumos.graph.job import NONE, WHOLE_DEVICE, Job, Program, TaskKind
+from lumos.graph.step import steps_of
 from lumos.graph.timeline import RankTimeline, Timeline
 from lumos.ingest.read import read
 from lumos.lower import lower
 from lumos.simulate import simulate
 from lumos.units import NS_PER_US
+from tests.build.drawn_trace import DrawnTrace
 from tests.drawing import Drawing, job_of, run, with_rows
 from tests.synthetic import random_job, with_noise
 
@@ -260,6 +263,29 @@ def test_an_unexplained_delay_does_not_move_with_the_host() -> None:
     first = start[0] - start_faster[0]
     assert first <= 13 * US, "the first launch comes earlier"
     assert (start - start_faster == first).all(), "and nothing behind it moves more"
+
+
+def test_a_wait_for_what_ran_before_the_recording_is_no_part_of_its_own_time() -> None:
+    """A task of before the step runs until 900; the call that waits for it returns at 905.
+
+    main   | op |== cudaDeviceSynchronize ====| op | launch |
+    s7     |==== earlier ====================|             |= k =|
+    """
+    drawn = DrawnTrace().annotation("ProfilerStep#3", 0, 1200)
+    drawn.op("first", 0, 60).call("cudaDeviceSynchronize", 70, 905)
+    drawn.kernel("earlier", -200, 900, call=None)
+    drawn.op("second", 910, 1000).kernel("k", 1010, 1100, call=(1001, 1005))
+    drawn.op("last", 1110, 1190)
+    job, measured = build([drawn.trace()])
+    step = steps_of(fit(job, measured), measured, 0, 1)[0]
+    own = {
+        program.names[name]: int(duration)
+        for program in step.programs
+        for name, duration in zip(program.rows.name, program.rows.duration_ns, strict=True)
+    }
+    assert own["cudaDeviceSynchronize"] <= 5_000
+    ran = simulate(lower(step)).ranks[0]
+    assert int(ran.end_ns.max() - ran.start_ns.min()) == pytest.approx(1_190_000, abs=12_000)
 
 
 def test_a_wait_of_the_host_is_no_part_of_its_own_time() -> None:

@@ -196,9 +196,11 @@ def _own_times(
     idle: Samples = defaultdict(list)
     back: Samples = defaultdict(list)
     found = []
+    # or what ran into the recorded start
+    awaits = np.maximum(ready[Rule.SYNCHRONIZE], graph.release_ns)
     for program, own in _per_program(job, graph):
         calls = np.flatnonzero(program.rows.kind == TaskKind.SYNCHRONIZE)
-        awaited = ready[Rule.SYNCHRONIZE][own][calls]
+        awaited = awaits[own][calls]
         blocked = awaited > start[own][calls]
         length = end[own][calls] - start[own][calls]
         _collect(idle, call_names(program, calls[~blocked]), length[~blocked])

@@ -11,6 +11,7 @@ from lumos.graph.execution import Edges, ExecutionGraph, Rule
 from lumos.graph.job import NONE, WHOLE_DEVICE, Job, Program, TaskKind
 from lumos.lower.back_pressure import back_pressure
 from lumos.lower.by_task import Dependencies, by_task
+from lumos.lower.classes import call_names, values_of
 from lumos.lower.contention import sharing_kernels
 from lumos.lower.context import RankContext, rank_context
 from lumos.lower.event_wait import captured_items, event_wait
@@ -185,7 +186,8 @@ def _release(context: RankContext, release: NDArray[np.int64]) -> None:
             release[mine[0]] = max(int(release[mine[0]]), int(start.free_ns[number]))
     _release_captured(context, release)
     calls = np.flatnonzero((rows.kind == TaskKind.SYNCHRONIZE) & (rows.awaits == NONE))
-    for call in calls:
+    lags = values_of(context.lags.synchronize, call_names(program, calls))
+    for call, lag in zip(calls.tolist(), lags.tolist(), strict=True):
         streams = (
             [n for n, p in enumerate(program.processors) if p.is_stream]
             if rows.stream[call] == WHOLE_DEVICE
@@ -199,22 +201,26 @@ def _release(context: RankContext, release: NDArray[np.int64]) -> None:
         ]
         for stream in idle:
             task = context.offset + call
-            release[task] = max(int(release[task]), int(start.free_ns[stream]))
+            release[task] = max(int(release[task]), int(start.free_ns[stream]) + lag)
 
 
 def _release_captured(context: RankContext, release: NDArray[np.int64]) -> None:
     """What ran into the recorded start and is captured by records on streams given nothing yet."""
     rows, start = context.program.rows, context.program.start
     assert start is not None
-    for kind, task in (
-        (TaskKind.WAIT_EVENT, context.marker_of_row),
-        (TaskKind.SYNCHRONIZE, context.offset + np.arange(len(rows))),
+    for kind, task, lags in (
+        (TaskKind.WAIT_EVENT, context.marker_of_row, None),
+        (TaskKind.SYNCHRONIZE, context.offset + np.arange(len(rows)), context.lags.synchronize),
     ):
         waiting, captured = captured_items(context, kind)
         record = context.signalling_row(waiting)
         early = (record != NONE) & (captured == NONE)
+        until = start.free_ns[rows.stream[record[early]]]
+        if lags is not None:
+            lag = values_of(lags, call_names(context.program, waiting[early]))
+            until = np.where(until > 0, until + lag, 0)
         held = task[waiting[early]]
-        release[held] = np.maximum(release[held], start.free_ns[rows.stream[record[early]]])
+        release[held] = np.maximum(release[held], until)
 
 
 def _describe(job: Job, contexts: list[RankContext]) -> Callable[[int], str]:
