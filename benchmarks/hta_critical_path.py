@@ -11,8 +11,8 @@ import time
 
 logging.disable(logging.WARNING)
 
-from hta.analyzers.critical_path_analysis import CPGraph, CriticalPathAnalysis  # noqa: E402
-from hta.common.trace import Trace  # noqa: E402
+from hta.analyzers.critical_path_analysis import CPGraph, CriticalPathAnalysis
+from hta.common.trace import Trace
 
 
 def main() -> None:

@@ -43,8 +43,18 @@ BARS = {
     "recsys-8xA100": (2.5, 3.0),
     "recsys-2xV100": (2.5, 3.0),
     "dlrm-8xV100": (0.5, 0.5),
+    "inference/qwen1.5-0.5b-H100.json.gz": (0.5, 0.5),
+    "inference/bert-small-H100.json.gz": (0.5, 0.5),
+    "inference/vllm-eager-B200-rank0-of-8.json.gz": (0.5, 0.5),
+    "event-sync/one-stream.json.gz": (0.5, 1.0),
+    "event-sync/multi-stream.json.gz": (0.5, 0.5),
 }
-MULTI_STEP = [name for name in BARS if name not in ("vgg13-H100", "dlrm-8xV100")]
+MULTI_STEP = [
+    name
+    for name in BARS
+    if name not in ("vgg13-H100", "dlrm-8xV100")
+    and not name.startswith(("inference", "event-sync"))
+]
 
 
 @cache
