@@ -15,8 +15,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+try:
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+except ImportError:
+    raise SystemExit("this Python has no PyTorch; run the suite with one that has") from None
 
 HOST_WORK_US = 20.0
 COPY_BYTES = 16 << 20

@@ -70,6 +70,10 @@ def test_the_open_list_names_every_item_that_is_not_recorded() -> None:
         check=False, env={**os.environ, "PYTHONPATH": ""},
     )  # fmt: skip
     if importlib.util.find_spec("torch") is None:
+        assert (done.returncode, done.stderr) == (
+            1,
+            "this Python has no PyTorch; run the suite with one that has\n",
+        )
         pytest.skip("the list needs torch: it asks the interventions")
     known = {path.parent.name for path in SUITE.glob("*/*/capture.json")}
     assert done.returncode == 0, done.stderr

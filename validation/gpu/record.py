@@ -196,10 +196,8 @@ def deliver(recordings: Path, wanted: Sequence[str], known: set[str], out: Path)
 
 def gpu_folder() -> str:
     """The folder name of this machine's GPU; ends with one line where there is none."""
-    try:
-        import torch
-    except ImportError:
-        raise SystemExit("this Python has no PyTorch; run the suite with one that has") from None
+    import torch
+
     if not torch.cuda.is_available():
         raise SystemExit("PyTorch sees no NVIDIA GPU here; --dry-run tries the suite on the CPU")
     return slug(torch.cuda.get_device_name(0))
