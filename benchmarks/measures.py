@@ -10,7 +10,6 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +21,10 @@ from lumos.fit import fit
 from lumos.graph.execution import ExecutionGraph
 from lumos.ingest import read
 from lumos.lower import lower
-from lumos.simulate import run, simulate, simulate_each
-from lumos.simulate.contention import successors
+from lumos.simulate import run, simulate
+from lumos.simulate.batch import Scenarios, ends_of_each
+from lumos.simulate.contention import room_for
+from lumos.simulate.simulation import successors_of
 
 WHAT_IFS = 8
 ROUNDS = 5
@@ -44,9 +45,9 @@ def graph_and_rerun(source: str, file: str) -> dict[str, float]:
         clock.append(time.process_time())
         graph = lower(job)
         longer = 2 * graph.duration_ns
-        following = successors(graph.first, graph.before)  # all what-ifs share them
+        shared = successors_of(graph), room_for(len(graph))  # by all what-ifs
         clock.append(time.process_time())
-        run(graph, longer, following=following)
+        run(graph, longer, following=shared[0], room=shared[1])
         clock.append(time.process_time())
         rounds.append(np.diff(clock))
     built, lowered, fitted, _, rerun = np.median(rounds, axis=0).tolist()
@@ -73,9 +74,9 @@ def whole_way(source: str, file: str) -> dict[str, float]:
     clock.append(time.perf_counter())
     simulate(graph)
     clock.append(time.perf_counter())
-    spans = [timeline.span_ns for timeline in simulate_each(graph, _scaled(graph))]
+    ends = what_ifs(graph)
     clock.append(time.perf_counter())
-    assert len(spans) == WHAT_IFS
+    assert len(np.unique(ends)) == WHAT_IFS
     names = ("read", "build", "fit", "lower", "replay", "what-ifs")
     parts = dict(zip(names, np.diff(clock).tolist(), strict=True))
     return {"all_s": clock[-1] - clock[0], "tasks": len(graph), "peak_mib": peak_mib(), **parts}
@@ -104,13 +105,15 @@ def warm_up(source: str) -> None:
     job, measured = build(read(source, cache=False))
     graph = lower(fit(job, measured))
     simulate(graph)
-    list(simulate_each(graph, _scaled(graph)))
+    what_ifs(graph)
 
 
-def _scaled(graph: ExecutionGraph) -> Iterator[NDArray[np.int64]]:
-    """Durations of the what-ifs: 80 % to 115 %."""
-    for number in range(WHAT_IFS):
-        yield graph.duration_ns * (80 + 5 * number) // 100
+def what_ifs(graph: ExecutionGraph) -> NDArray[np.int64]:
+    """The end of the run with all durations at 80 % to 115 % [ns]."""
+    everything = np.zeros(len(graph), np.int32)
+    none = np.zeros(WHAT_IFS, np.int32)
+    factor = 0.8 + 0.05 * np.arange(WHAT_IFS)
+    return ends_of_each(graph, Scenarios(everything[None], none, none, factor), everything)
 
 
 def peak_mib() -> float:
