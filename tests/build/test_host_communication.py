@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from lumos.graph.job import NONE, TaskKind
 from tests.build.drawn_trace import Built, DrawnTrace
@@ -59,3 +60,27 @@ def test_under_a_dispatch_mode_a_call_with_two_operators_issues_one_span() -> No
 def test_a_span_awaited_in_the_next_step_is_known_to_be_of_the_step_before() -> None:
     found = issuers_and_waits(drawn(late_wait=True))
     assert [(mine, theirs) for mine, theirs, _ in found] == [(1, 0), (2, 1)]
+
+
+@pytest.mark.parametrize(
+    ("operator", "out", "into", "span"),
+    [
+        ("c10d::_allgather_base_", [128, 4], [64, 4], "gloo:all_gather"),
+        ("c10d::_reduce_scatter_base_", [64], [128], "gloo:all_reduce"),
+    ],
+)
+def test_what_fsdp_issues_is_known_by_the_shape_that_goes_in(operator, out, into, span) -> None:
+    """Gloo runs a reduce-scatter as an all-reduce, and names of a gather what each rank gives."""
+    trace = DrawnTrace(world=2)
+    for step in range(2):
+        at = 1000 * step
+        trace.annotation(f"ProfilerStep#{step}", at, at + 1000)
+        trace.op("c10d::allreduce_", at + 300, at + 320, **{"Input Dims": [out]})  # of other sizes
+        trace.op(operator, at + 505, at + 530, **{"Input Dims": [out, into, [], []]})
+        trace.event("user_annotation", span, at + 520, at + 698, 9, **{"Input Dims": [into]})
+        trace.op(f"update{step}", at + 700, at + 990)
+    program = trace.build().program()
+    rows = program.rows
+    spans = np.flatnonzero(rows.kind == TaskKind.COLLECTIVE)
+    issuers = [program.names[rows.name[row]] for row in rows.launch[spans]]
+    assert issuers == [operator, operator]

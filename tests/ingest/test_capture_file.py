@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from lumos.errors import UnusableInputError
 from lumos.graph.finding import Finding
 from lumos.graph.trace import CaptureNotes, StepTimes, Trace
 from lumos.ingest.read import read
@@ -168,6 +169,16 @@ def test_what_a_killed_process_was_writing_is_no_trace(tmp_path: Path) -> None:
     (folder / ".rank0.json.gz.abc").mkdir()
     (folder / ".rank0.json.gz.abc" / "trace.json").write_bytes(trace(0)[:-9])
     assert [one.rank for one in read(folder)] == [0, 1]
+
+
+def test_folders_in_the_folder_of_a_recording_hold_no_traces_of_it(tmp_path: Path) -> None:
+    folder = recording(tmp_path / "traces")
+    (folder / "truth").mkdir()
+    (folder / "truth" / "rank7.json").write_bytes(trace(7, world_size=16))
+    assert [one.rank for one in read(folder)] == [0, 1]
+    (folder / "capture.json").unlink()
+    with pytest.raises(UnusableInputError, match="different world sizes"):
+        read(folder)
 
 
 def test_a_fake_world_is_told(tmp_path: Path) -> None:

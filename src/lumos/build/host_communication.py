@@ -9,6 +9,7 @@ span's end is the wait for it, which leaves no event of its own.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -24,6 +25,10 @@ POINT_TO_POINT = ("gloo:send", "gloo:recv")
 RETURN_NS = 5000 * NS_PER_US
 """A waiting thread goes on within this of the span's end: workers and waiters share cores."""
 SHORTEST_WAIT_NS = 10 * NS_PER_US
+_RUN_AS = {"allgatherbase": "allgather", "reducescatterbase": "allreduce"}
+"""Operators with one tensor each way, as FSDP issues them, and the span that gloo runs for them: it
+has the shape of what goes in (ProcessGroupGloo: `_allgather_base`, `_reduce_scatter_base`)."""
+_TENSOR = re.compile(r"\[(\d+(?:,\d+)*)\]")
 
 
 @dataclass(frozen=True)
@@ -95,9 +100,13 @@ def _issuing_segments(
 def _signature(trace: Trace, row: int) -> tuple[str, str]:
     """Kind and sizes of a communication operator or span, spelled alike for both."""
     name = trace.text(trace.name[row]).partition(":")[2].strip(":")
+    name = name.replace("_", "").replace("coalesced", "")
     shape = trace.text(trace.shapes[row]).replace(" ", "")
+    if name in _RUN_AS:
+        tensors = _TENSOR.findall(shape)  # what comes out, what goes in
+        return _RUN_AS[name], " ".join(tensors[1].split(",")) if len(tensors) > 1 else ""
     inner = shape.replace("[]", "").replace(",", " ").replace("[", " ").replace("]", " ")
-    return name.replace("_", "").replace("coalesced", ""), " ".join(inner.split())
+    return name, " ".join(inner.split())
 
 
 @dataclass(frozen=True)

@@ -42,12 +42,19 @@ def partial_files(paths: Sequence[str | Path]) -> list[Path]:
 
 
 def _candidates(path: str) -> list[Path]:
-    """Files in a folder but for hidden ones, or that match a glob."""
+    """Files in a folder and its folders, or that match a glob.
+
+    Not in hidden folders: there a process writes, or was killed. The folder of a capture.json is
+    one recording; folders in it hold something else.
+    """
     place = Path(path)
     if place.is_dir():
-        found = [file for file in place.rglob("*") if file.name.endswith(SUFFIXES)]
-        # what is being written, or was when its process was killed
-        found = [file for file in found if not _in_hidden_folder(file.relative_to(place))]
+        files = place.glob("*") if (place / _NOTES[0]).is_file() else place.rglob("*")
+        found = [
+            file
+            for file in files
+            if file.name.endswith(SUFFIXES) and not _in_hidden_folder(file.relative_to(place))
+        ]
     else:
         found = [Path(match) for match in glob.glob(path, recursive=True)]  # noqa: PTH207 - any root
     return sorted((file for file in found if file.is_file()), key=_natural)
