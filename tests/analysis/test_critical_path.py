@@ -8,10 +8,9 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lumos.analysis.critical_path import CriticalPath, by_rule, rule_word
+from lumos.analysis.critical_path import CriticalPath, by_rule, path_of, rule_word
 from lumos.analysis.replay import event_rows, span_of
 from lumos.analysis.slack import UNLIMITED, slack
-from lumos.analysis.step_path import path_of
 from lumos.analysis.task_times import measured_task_times
 from lumos.graph.execution import ExecutionGraph, Rule
 from lumos.graph.job import Job

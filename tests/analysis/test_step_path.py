@@ -179,6 +179,9 @@ def test_the_path_of_every_real_run_is_as_long_as_the_run(source: Path) -> None:
             assert found.path.unexplained_ns.any() <= measured
             assert found.slack_ns.min() >= 0
             assert not found.slack_ns[found.path.row].any()
+        replayed = predict.critical_path_of(replay)
+        assert replay.figures.critical_path_ns == replayed.sums.by_rule
+        assert sum(replay.figures.critical_path_ns.values()) == replay.figures.replayed_ns
 
 
 @pytest.mark.parametrize("measured", [False, True])

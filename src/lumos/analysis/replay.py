@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lumos.analysis.breakdown import Breakdown, breakdown, union
-from lumos.analysis.critical_path import by_rule, critical_path
+from lumos.analysis.critical_path import by_rule, critical_path, path_of
+from lumos.analysis.path_sums import sums_by_rule
 from lumos.analysis.task_times import opened_rows
 from lumos.graph.execution import ExecutionGraph
 from lumos.graph.job import NONE, Job, Program, TaskKind
@@ -54,6 +55,8 @@ class StepReplay:
     """A replayed step: the span over all its ranks, and each rank's own figures.
 
     `unprofiled_ns` is how long a step takes without the profiler, None where nothing tells.
+    `critical_path_ns` is what the last end of all ranks waits for, by rule: it adds up to the
+    replayed span.
     """
 
     step: str
@@ -61,6 +64,7 @@ class StepReplay:
     replayed_ns: int
     ranks: tuple[RankReplay, ...]
     unprofiled_ns: int | None = None
+    critical_path_ns: dict[str, int] = field(default_factory=dict)
 
     @property
     def error_pct(self) -> float | None:
@@ -99,12 +103,14 @@ def compare(
                 opened,
             )
         )  # fmt: skip
+    low, high = span_of(job, measured)
+    new_low, new_high = span_of(job, replayed)
+    is_task = np.concatenate([event_rows(job.programs[role]) for role in job.placement.role])
+    path = path_of(graph, times, is_task, new_low, opened=opened)
     return StepReplay(
-        step,
-        span_of(job, measured)[1] - span_of(job, measured)[0],
-        span_of(job, replayed)[1] - span_of(job, replayed)[0],
-        tuple(ranks),
-    )
+        step, high - low, new_high - new_low, tuple(ranks),
+        critical_path_ns=sums_by_rule(graph, path),
+    )  # fmt: skip
 
 
 def _compare_rank(

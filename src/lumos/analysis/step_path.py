@@ -8,7 +8,7 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
-from lumos.analysis.critical_path import CriticalPath, critical_path
+from lumos.analysis.critical_path import CriticalPath, path_of
 from lumos.analysis.path_hops import Hop, hops
 from lumos.analysis.path_segments import Segment, segments
 from lumos.analysis.path_sums import Part, PathSums, labels_of, path_sums
@@ -100,19 +100,6 @@ def step_path(
         near_critical(job, graph, times, path, room, int((high - low) * NEAR_PCT / 100)),
         path, room,
     )  # fmt: skip
-
-
-def path_of(
-    graph: ExecutionGraph, times: TaskTimes, is_task: NDArray[np.bool_], begin_ns: int
-) -> CriticalPath:
-    """The path to the last end of the rows that are tasks; of the first row where several end then."""
-    tasks = np.flatnonzero(is_task)
-    if not len(tasks):
-        nothing = np.empty(0, np.int64)
-        rule = np.empty(0, np.uint8)
-        return CriticalPath(nothing, rule, nothing, nothing, nothing, begin_ns)
-    last = int(tasks[np.argmax(times.end_ns[tasks])])
-    return critical_path(graph, times, last, begin_ns)
 
 
 def near_critical(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from lumos.analysis.breakdown import Breakdown
 from lumos.analysis.prediction import Quantity, StepPrediction
@@ -42,7 +42,12 @@ def _step(step: StepReplay) -> Document:
         "error_pct": percentage(step.error_pct),
         "ranks": [_rank(rank) for rank in step.ranks],
         "unprofiled_ms": milliseconds(step.unprofiled_ns),
+        "critical_path_ms": _path(step.critical_path_ns),
     }
+
+
+def _path(by_rule: Mapping[str, int]) -> Document:
+    return {rule: milliseconds(time_ns) for rule, time_ns in by_rule.items()}
 
 
 def _rank(rank: RankReplay) -> Document:
@@ -64,9 +69,7 @@ def _rank(rank: RankReplay) -> Document:
         "idle_explained_pct": percentage(rank.idle_explained_pct),
         "frozen_gap_ms": milliseconds(rank.frozen_gap_ns),
         "unexplained_ms": milliseconds(rank.unexplained_ns),
-        "critical_path_ms": {
-            rule: milliseconds(time_ns) for rule, time_ns in rank.critical_path_ns.items()
-        },
+        "critical_path_ms": _path(rank.critical_path_ns),
     }
 
 

@@ -70,7 +70,7 @@ def verdict(found: StepPath) -> str:
     if not parts:
         return f"{first}: no task, no path."
     told = [
-        f"{_word(part.value)} {found.share_pct(time):.1f} %"
+        f"{path_word(part.value)} {found.share_pct(time):.1f} %"
         for part, time in parts
         if found.share_pct(time) >= 1 or (part, time) == parts[0]
     ]
@@ -81,7 +81,7 @@ def verdict(found: StepPath) -> str:
     return sentence
 
 
-def _word(key: str) -> str:
+def path_word(key: str) -> str:
     """A kind, rule or part in words."""
     return _WORDS.get(key, key.replace("_", " "))
 
@@ -148,7 +148,7 @@ def _story(found: StepPath, top: int) -> Table:
         assert one is not None
         _add_skipped(found_table, *_gap(begin, before, one))
         found_table.add_row(
-            time_text(one.start_ns - begin), time_text(one.length_ns), _word(one.rule),
+            time_text(one.start_ns - begin), time_text(one.length_ns), path_word(one.rule),
             str(one.rank), name_text(one.stream), Text(plain(_content(one)), overflow="fold"),
         )  # fmt: skip
     last = shown[-1]
@@ -172,10 +172,10 @@ def _add_skipped(into: Table, count: int, time_ns: int) -> None:
 
 def _content(one: Segment) -> str:
     """What a segment's time is spent on: `forward: gemm 31.20, elementwise 8.10`."""
-    kinds = [(_word(name), time) for name, time in one.kinds]
+    kinds = [(path_word(name), time) for name, time in one.kinds]
     named = one.operators if one.kinds and one.kinds[0][0] in _UNTELLING else kinds
     between = [
-        (_word(Part.STARTING_STATE.value), one.earlier_ns),
+        (path_word(Part.STARTING_STATE.value), one.earlier_ns),
         (Part.LAG.value, one.lag_ns),
         (Part.UNEXPLAINED.value, one.unexplained_ns),
     ]
@@ -197,7 +197,7 @@ def _sum(found: StepPath, what: str, sums: Mapping[str | int, int], top: int) ->
     result.add_column("", min_width=12, max_width=40, ratio=1)
     for name, time in shown:
         words = f"rank {name}" if what == "rank" else _WORDS.get(str(name), str(name))
-        words = _word(words) if what in ("kind", "rule") else words
+        words = path_word(words) if what in ("kind", "rule") else words
         share = found.share_pct(time)
         result.add_row(name_text(words), time_text(time), f"{share:.1f}", bar(share))
     if rest:

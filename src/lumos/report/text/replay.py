@@ -16,6 +16,7 @@ from lumos.analysis.replay import RankReplay, StepReplay
 from lumos.graph.finding import Finding
 from lumos.graph.job import Placement
 from lumos.report.plain import plain
+from lumos.report.text.critical_path import path_word
 from lumos.report.text.house import (
     MOST_LINES,
     bar,
@@ -185,8 +186,7 @@ def _where_time_goes(steps: Sequence[StepReplay]) -> Table:
 def _critical_path(steps: Sequence[StepReplay]) -> Table:
     totals: Counter[str] = Counter()
     for step in steps:
-        last = max(step.ranks, key=lambda rank: rank.replayed_ns)
-        totals.update(last.critical_path_ns)
+        totals.update(step.critical_path_ns)
     whole = sum(totals.values()) or 1
     found = table(
         f"What the end waits for: the replayed critical path, {_mean_of(steps, ranks=False)}"
@@ -198,9 +198,7 @@ def _critical_path(steps: Sequence[StepReplay]) -> Table:
         share = 100 * time_ns / whole
         if share < _LEAST_SHARE:
             continue
-        found.add_row(
-            rule.replace("_", " "), time_text(time_ns / len(steps)), f"{share:.1f}", bar(share)
-        )
+        found.add_row(path_word(rule), time_text(time_ns / len(steps)), f"{share:.1f}", bar(share))
     return found
 
 
