@@ -70,8 +70,9 @@ def wall_s(*command: str, **environment: str) -> float:
     return time.perf_counter() - begin
 
 
-def against_peer(python: str, file: Path) -> list[Row]:
+def against_peer(python: str, file: Path, text_bytes: int) -> list[Row]:
     """Graph and re-run against HTA's critical path, on one file."""
+    text = f"{text_bytes / 1e6:.0f} MB of text"
     theirs = measured([python, str(HERE / "hta_critical_path.py"), str(file)])
     mine = [ours("graph_and_rerun", SOURCE, file) for _ in range(RUNS)]
     peer_graph = theirs["events"] / theirs["graph_s"]
@@ -83,13 +84,13 @@ def against_peer(python: str, file: Path) -> list[Row]:
         Row(
             "Trace -> Job -> lowered graph, events/s against HTA's critical-path graph",
             f"{graph / peer_graph:.0f}x", "100x", graph >= 100 * peer_graph,
-            f"{graph / 1e6:.2f} M/s; HTA {peer_graph / 1e6:.3f} M/s; "
+            f"{text}: {graph / 1e6:.2f} M/s; HTA {peer_graph / 1e6:.3f} M/s; "
             f"with the fit {fitted / peer_graph:.0f}x",
         ),
         Row(
             "re-simulate after a what-if, tasks/s against HTA's critical path run again",
             f"{rerun / peer_rerun:.0f}x", "500x", rerun >= 500 * peer_rerun,
-            f"{rerun / 1e6:.0f} M/s; HTA {peer_rerun / 1e6:.2f} M/s",
+            f"{text}: {rerun / 1e6:.0f} M/s; HTA {peer_rerun / 1e6:.2f} M/s",
         ),
     ]  # fmt: skip
 
