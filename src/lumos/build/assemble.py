@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -43,14 +43,16 @@ def assemble_program(
     `collectives` descriptions, which are filled in when the ranks are matched.
     """
     main = _main_thread(steps, thread_labels, host)
-    block = steps.step_at(host.columns["start_ns"])
+    launch_ns = host.column("start_ns")
+    block = steps.step_at(launch_ns)
     table = _interleave(host, tasks, (block != NONE) & ~_trailing_pauses(host, main))
     threads = np.int32(len(thread_labels))
-    state = _state_before(host, tasks, steps, len(thread_labels))
+    state = _state_before(host, launch_ns, tasks, steps, len(thread_labels))
+    as_made = replace(table, host=host.order[table.host])
 
     def column(name: str, of_task: NDArray[Any] | int) -> NDArray[Any]:
         # used up: fresh memory for the new columns would cost more time than filling them
-        return table.column(host.columns.pop(name), of_task)
+        return as_made.column(host.columns.pop(name), of_task)
 
     kind = column("kind", _task_kinds(trace, tasks, collective_of_task))
     start, end = column("start_ns", tasks.start_ns), column("end_ns", tasks.end_ns)
@@ -120,7 +122,8 @@ def _interleave(host: HostRows, tasks: DeviceTasks, kept: NDArray[np.bool_]) -> 
     order = np.argsort(launch, kind="stable")
     launched, launch = launched[order], launch[order]
     row = np.flatnonzero(kept)
-    row_place = np.arange(len(row)) + np.searchsorted(launch, row)
+    launched_before = np.bincount(launch + 1, minlength=len(kept) + 1).cumsum()
+    row_place = np.arange(len(row)) + launched_before[row]
     task_place = np.arange(len(launch)) + kept.cumsum()[launch]
     new_row = np.empty(len(kept), np.int32)
     new_row[row] = row_place
@@ -171,24 +174,26 @@ def _main_thread(steps: Steps, labels: list[tuple[str, str]], host: HostRows) ->
 
 def _trailing_pauses(host: HostRows, main_thread: int) -> NDArray[np.bool_]:
     """The last pauses of helper threads: nothing comes behind them, so they hold nothing up."""
-    column = host.columns
-    last = np.full(int(column["thread"].max(initial=0)) + 1, -1, np.int64)
-    busy = np.flatnonzero(column["kind"] != TaskKind.GAP)
-    np.maximum.at(last, column["thread"][busy], busy)
-    behind = np.arange(len(column["kind"])) > last[column["thread"]]
-    return behind & (column["thread"] != main_thread)
+    thread = host.column("thread")
+    last = np.full(int(thread.max(initial=0)) + 1, -1, np.int32)
+    busy = np.flatnonzero(host.column("kind") != TaskKind.GAP)
+    last[thread[busy]] = busy  # of several the last one stays
+    behind = np.arange(len(thread), dtype=np.int32) > last[thread]
+    return behind & (thread != main_thread)
 
 
-def _state_before(host: HostRows, tasks: DeviceTasks, steps: Steps, threads: int) -> StartingState:
+def _state_before(
+    host: HostRows,
+    launch_ns: NDArray[np.int64],
+    tasks: DeviceTasks,
+    steps: Steps,
+    threads: int,
+) -> StartingState:
     """What ran into the first step: tasks launched before it, host rows that reach into it."""
     begin = int(steps.begin_ns[0])
     free = np.zeros(threads + len(tasks.streams), np.int64)
-    launch = np.where(
-        tasks.segment == NONE,
-        begin - 1,
-        host.columns["start_ns"][host.row_of_segment[tasks.segment]],
-    )
-    early = launch < begin
+    launch = host.row_of_segment[tasks.segment]
+    early = (tasks.segment == NONE) | (launch_ns[launch] < begin)
     np.maximum.at(free, threads + tasks.stream[early], tasks.end_ns[early] - begin)
     column = host.columns
     early_host = column["start_ns"] < begin

@@ -33,7 +33,6 @@ class Pieces:
     start_ns: list[int] = field(default_factory=list)
     end_ns: list[int] = field(default_factory=list)
     order: list[int] = field(default_factory=list)
-    segment: list[int] = field(default_factory=list)
     stream: list[int] = field(default_factory=list)
     signal: list[int] = field(default_factory=list)
     awaits: list[int] = field(default_factory=list)
@@ -48,7 +47,6 @@ class Pieces:
         order: int,
         *,
         event: int = NONE,
-        segment: int = NONE,
         stream: int = NONE,
         signal: int = NONE,
         awaits: int = NONE,
@@ -57,7 +55,7 @@ class Pieces:
         """Append one row."""
         for name, value in (
             ("kind", kind), ("thread", thread), ("start_ns", start_ns), ("end_ns", end_ns),
-            ("order", order), ("event", event), ("segment", segment), ("stream", stream),
+            ("order", order), ("event", event), ("stream", stream),
             ("signal", signal), ("awaits", awaits), ("distance", distance),
         ):  # fmt: skip
             getattr(self, name).append(value)
@@ -78,15 +76,20 @@ Columns = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class HostRows:
-    """Columns of the host rows; the row that launches for each segment; slots of earlier tasks.
+    """Columns of the host rows and their order; which row launches for each segment.
 
-    `before_trace` maps a slot that is awaited, though its task was launched before the trace, to
-    that task.
+    The columns lie as they were made, `order` takes their values to the rows. `before_trace` maps a
+    slot that is awaited, though its task was launched before the trace, to that task.
     """
 
     columns: Columns
+    order: NDArray[np.intp]
     row_of_segment: NDArray[np.int32]
     before_trace: dict[int, int]
+
+    def column(self, name: str) -> NDArray[Any]:
+        """A column in the order of the rows."""
+        return self.columns[name][self.order]
 
 
 def host_pieces(
@@ -110,19 +113,16 @@ def host_pieces(
     _take_host_waits(segments, steps, spans, host_waits, tasks, column, extra, slots)
     _split_slow_launches(segments, tasks, column, extra)
     _cut_gaps(steps, column, extra)
-    order = np.lexsort((_joined(column, extra, "order"), _joined(column, extra, "start_ns")))
-    # a column goes as its sorted copy comes: fresh memory costs more time than sorting
-    joined = {name: _joined(column, extra, name, pop=True)[order] for name in tuple(column)}
-    row_of_segment = np.full(len(segments), NONE, np.int32)
-    launching = np.flatnonzero((joined["segment"] != NONE) & (joined["kind"] == TaskKind.LAUNCH))
-    row_of_segment[joined["segment"][launching]] = launching
-    return HostRows(joined, row_of_segment, before_trace)
-
-
-def _joined(column: Columns, extra: Pieces, name: str, *, pop: bool = False) -> NDArray[Any]:
-    """One row a segment, then the extra rows; with `pop` the column is left out afterwards."""
-    values = column.pop(name) if pop else column[name]
-    return np.concatenate([values, np.array(getattr(extra, name), values.dtype)])
+    joined = {
+        name: np.concatenate([values, np.array(getattr(extra, name), values.dtype)])
+        for name, values in column.items()
+    }
+    order = np.lexsort((joined.pop("order"), joined["start_ns"]))
+    row = np.empty(len(order), np.int32)
+    row[order] = np.arange(len(order), dtype=np.int32)
+    launches = column["kind"] == TaskKind.LAUNCH
+    row_of_segment = np.where(launches, row[: len(segments)], np.int32(NONE))
+    return HostRows(joined, order, row_of_segment, before_trace)
 
 
 def _plain(segments: Segments, classes: NDArray[np.uint8], tasks: DeviceTasks) -> Columns:
@@ -140,7 +140,6 @@ def _plain(segments: Segments, classes: NDArray[np.uint8], tasks: DeviceTasks) -
         "start_ns": segments.start_ns.copy(),
         "end_ns": segments.end_ns.copy(),
         "order": 4 * np.arange(count, dtype=np.int64) + 2,
-        "segment": np.arange(count, dtype=np.int32),
         "stream": none,
         "signal": none.copy(),
         "awaits": none.copy(),
@@ -362,11 +361,11 @@ def _split_slow_launches(
 def _cut_gaps(steps: Steps, column: Columns, extra: Pieces) -> None:
     """A pause across the border of two steps belongs to both."""
     borders = np.append(steps.begin_ns, steps.end_ns[-1:])
+    pauses = np.flatnonzero((column["kind"] == TaskKind.GAP) & (column["awaits"] == NONE))
     next_border = np.append(borders, np.iinfo(np.int64).max)[
-        np.searchsorted(borders, column["start_ns"], side="right")
+        np.searchsorted(borders, column["start_ns"][pauses], side="right")
     ]
-    across = (column["kind"] == TaskKind.GAP) & (column["awaits"] == NONE)
-    for row in np.flatnonzero(across & (next_border < column["end_ns"])):
+    for row in pauses[next_border < column["end_ns"][pauses]]:
         begin, end = int(column["start_ns"][row]), int(column["end_ns"][row])
         inside = borders[(borders > begin) & (borders < end)]
         if not len(inside):

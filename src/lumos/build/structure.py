@@ -53,6 +53,8 @@ def recognise_structure(
 
     def column(values: NDArray[np.integer], unknown: int, kind: type[Small]) -> NDArray[Small]:
         of_row = np.full(len(rows), unknown, kind)
+        if (values == unknown).all():
+            return of_row
         of_row[host] = values
         return of_row[owner]
 
