@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from lumos.fit.back_pressure import back_pressure_depth
 from lumos.fit.readiness import (
     NEVER,
+    MeasuredRun,
     holding_record,
     kept_waiting,
     latest_ready,
     measured_times,
-    ready_by,
 )
 from lumos.graph.execution import ExecutionGraph, Rule
 from lumos.graph.job import NONE, Grain, Job, Lags, Program, TaskKind
@@ -41,9 +41,6 @@ CLEAR_NS = 3 * NS_PER_US
 """By how much one rule must come last to have decided alone."""
 LONGEST_LAG_NS = 25 * NS_PER_US
 """A longer delay is no lag: something else held the task."""
-FITTED_RULES = (Rule.LAUNCH, Rule.STREAM_ORDER, Rule.EVENT_WAIT, Rule.SYNCHRONIZE)
-Ready = dict[Rule, NDArray[np.int64]]
-"""When each rule let each task start, by the measured times of what it waited for [ns]."""
 UNEXPLAINED_NS = 10 * NS_PER_US
 """Later starts than this count as unexplained."""
 
@@ -66,16 +63,15 @@ def _with_lags(job: Job, measured: Timeline) -> Job:
     """Lags by class, and durations without waiting."""
     job = replace(job, lags=Lags(back_pressure_depth=back_pressure_depth(job, measured)))
     graph = lower(job)
-    start, end = measured_times(graph, measured)
-    ready = {rule: ready_by(rule, graph, start, end) for rule in FITTED_RULES}
+    run = MeasuredRun(graph, *measured_times(graph, measured))
     lags = Lags(
-        launch=_launch_lags(job, graph, start, end, ready),
-        stream_order=_stream_lags(job, graph, start, end, ready),
+        launch=_launch_lags(job, run),
+        stream_order=_stream_lags(job, run),
         back_pressure_depth=job.lags.back_pressure_depth,
     )
-    lags = replace(lags, event_wait=_event_lag(job, lags, graph, start, end, ready))
-    job, sync_lags = _own_times(job, graph, start, end, ready)
-    job = _transfer_times(job, graph, start, end)
+    lags = replace(lags, event_wait=_event_lag(job, lags, run))
+    job, sync_lags = _own_times(job, run)
+    job = _transfer_times(job, graph, run.start_ns, run.end_ns)
     return replace(job, lags=replace(lags, synchronize=sync_lags))
 
 
@@ -111,21 +107,16 @@ def _collect(samples: Samples, classes: Classes, values: NDArray[np.int64]) -> N
         samples[classes.texts[one]].append(part)
 
 
-def _launch_lags(
-    job: Job,
-    graph: ExecutionGraph,
-    start: NDArray[np.int64],
-    end: NDArray[np.int64],
-    ready: Ready,
-) -> dict[str, int]:
+def _launch_lags(job: Job, run: MeasuredRun) -> dict[str, int]:
     """Begin of the call to begin of its task, where the stream was idle when the call ended."""
     samples: Samples = defaultdict(list)
-    for program, own in _per_program(job, graph):
+    start, end = run.start_ns, run.end_ns
+    for program, own in _per_program(job, run.graph):
         rows = program.rows
         device = np.flatnonzero(rows.launch != NONE)
-        call = own.start + rows.launch[device]
-        other = np.maximum(ready[Rule.STREAM_ORDER][own], ready[Rule.EVENT_WAIT][own])[device]
-        lag = start[own][device] - start[call]
+        call, task = own.start + rows.launch[device], own.start + device
+        other = np.maximum(run.ready(Rule.STREAM_ORDER, task), run.ready(Rule.EVENT_WAIT, task))
+        lag = start[task] - start[call]
         alone = (other <= end[call] - CLEAR_NS) & (lag <= LONGEST_LAG_NS + end[call] - start[call])
         alone &= lag > -CLEAR_NS
         _collect(samples, launch_classes(program, device[alone]), lag[alone])
@@ -133,42 +124,30 @@ def _launch_lags(
     return {name: max(0, lag) for name, lag in _by_class(samples).items()}
 
 
-def _stream_lags(
-    job: Job,
-    graph: ExecutionGraph,
-    start: NDArray[np.int64],
-    end: NDArray[np.int64],
-    ready: Ready,
-) -> dict[str, int]:
+def _stream_lags(job: Job, run: MeasuredRun) -> dict[str, int]:
     """End of a task to begin of the next on its stream, where that one had been launched long before."""
     samples: Samples = defaultdict(list)
-    for program, own in _per_program(job, graph):
+    for program, own in _per_program(job, run.graph):
         rows = program.rows
         device = np.flatnonzero(rows.launch != NONE)
-        previous = ready[Rule.STREAM_ORDER][own][device]
-        lag = start[own][device] - previous
-        waited = end[own.start + rows.launch[device]] + CLEAR_NS <= previous
+        previous = run.ready(Rule.STREAM_ORDER, own.start + device)
+        lag = run.start_ns[own.start + device] - previous
+        waited = run.end_ns[own.start + rows.launch[device]] + CLEAR_NS <= previous
         alone = waited & (previous != NEVER) & (lag <= LONGEST_LAG_NS) & (lag >= -CLEAR_NS)
         _collect(samples, kind_classes(rows.kind[device[alone]]), lag[alone])
     return _by_class(samples)
 
 
-def _event_lag(
-    job: Job,
-    lags: Lags,
-    graph: ExecutionGraph,
-    start: NDArray[np.int64],
-    end: NDArray[np.int64],
-    ready: Ready,
-) -> int:
+def _event_lag(job: Job, lags: Lags, run: MeasuredRun) -> int:
     """What an event wait adds: end of the awaited task to begin of the task behind the marker."""
+    graph, start, end = run.graph, run.start_ns, run.end_ns
     usual = np.array([lags.stream_order.get(kind, 0) for kind in KINDS], np.int64)
     behind_marker = (graph.rule == Rule.STREAM_ORDER) & (graph.before >= graph.rows)
     edges = np.flatnonzero(behind_marker)
     task, marker = np.searchsorted(graph.first, edges, side="right") - 1, graph.before[edges]
     marker, task = marker[task < graph.rows], task[task < graph.rows]
-    held = ready[Rule.EVENT_WAIT][marker]
-    other = np.maximum(ready[Rule.STREAM_ORDER][marker], ready[Rule.LAUNCH][marker])
+    held = run.ready(Rule.EVENT_WAIT, marker)
+    other = np.maximum(run.ready(Rule.STREAM_ORDER, marker), run.ready(Rule.LAUNCH, marker))
     values = [np.empty(0, np.int64)]
     for program, own in _per_program(job, graph):
         mine = (task >= own.start) & (task < own.stop)
@@ -181,13 +160,7 @@ def _event_lag(
     return max(0, _typical(np.concatenate(values))) if any(map(len, values)) else 0
 
 
-def _own_times(
-    job: Job,
-    graph: ExecutionGraph,
-    start: NDArray[np.int64],
-    end: NDArray[np.int64],
-    ready: Ready,
-) -> tuple[Job, dict[str, int]]:
+def _own_times(job: Job, run: MeasuredRun) -> tuple[Job, dict[str, int]]:
     """Synchronising rows without their wait: own time and return lag, one of each a call.
 
     A call that found the device idle took its own time only; one that waited took its own time
@@ -196,15 +169,15 @@ def _own_times(
     idle: Samples = defaultdict(list)
     back: Samples = defaultdict(list)
     found = []
-    # or what ran into the recorded start
-    awaits = np.maximum(ready[Rule.SYNCHRONIZE], graph.release_ns)
-    for program, own in _per_program(job, graph):
+    for program, own in _per_program(job, run.graph):
         calls = np.flatnonzero(program.rows.kind == TaskKind.SYNCHRONIZE)
-        awaited = awaits[own][calls]
-        blocked = awaited > start[own][calls]
-        length = end[own][calls] - start[own][calls]
-        _collect(idle, call_names(program, calls[~blocked]), length[~blocked])
-        _collect(back, call_names(program, calls[blocked]), (end[own][calls] - awaited)[blocked])
+        task = own.start + calls
+        start, end = run.start_ns[task], run.end_ns[task]
+        # or what ran into the recorded start
+        awaited = np.maximum(run.ready(Rule.SYNCHRONIZE, task), run.graph.release_ns[task])
+        blocked = awaited > start
+        _collect(idle, call_names(program, calls[~blocked]), (end - start)[~blocked])
+        _collect(back, call_names(program, calls[blocked]), (end - awaited)[blocked])
         found.append(calls[blocked])
     returned = _by_class(back)
     alone = _by_class(idle)

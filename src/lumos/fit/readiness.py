@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,11 +24,9 @@ def measured_times(
     graph: ExecutionGraph, measured: Timeline
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Start and end of every task in the measured run; markers stand where their rule puts them."""
-    start = np.concatenate([rank.start_ns for rank in measured.ranks])
-    end = np.concatenate([rank.end_ns for rank in measured.ranks])
-    markers = len(graph) - len(start)
-    start = np.concatenate([start, np.full(markers, NEVER)])
-    end = np.concatenate([end, np.full(markers, NEVER)])
+    never = np.full(len(graph) - graph.rows, NEVER)
+    start = np.concatenate([*(rank.start_ns for rank in measured.ranks), never])
+    end = np.concatenate([*(rank.end_ns for rank in measured.ranks), never])
     _place_markers(
         graph.order, graph.rows, graph.first, graph.before, graph.lag_ns, graph.from_start,
         graph.release_ns, start, end,
@@ -97,7 +97,7 @@ def holding_record(
     start: NDArray[np.int64],
     end: NDArray[np.int64],
     ready: NDArray[np.int64],
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """For each task how many kernels of other streams it held back, and how many started freely.
 
     Counted are those that became ready while, by its waves, it had still much to hand out.
@@ -111,8 +111,8 @@ def holding_record(
 
 @compiled()
 def _holding(by_start, device, processor, waves, saturating, start, end, ready):  # type: ignore[no-untyped-def]
-    held = np.zeros(len(start), np.int64)
-    free = np.zeros(len(start), np.int64)
+    held = np.zeros(len(start), np.int32)
+    free = np.zeros(len(start), np.int32)
     if len(by_start) == 0:
         return held, free
     owner = np.full(device.max() + 1, -1, np.int64)
@@ -132,37 +132,48 @@ def _holding(by_start, device, processor, waves, saturating, start, end, ready):
     return held, free
 
 
-def ready_by(
-    rule: Rule, graph: ExecutionGraph, start: NDArray[np.int64], end: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """When `rule` let each task start [ns]; NEVER without such a rule."""
-    ready = np.full(len(graph), NEVER)
-    _ready(
-        graph.first, graph.before, graph.lag_ns, graph.from_start, graph.rule, start, end, int(rule),
-        ready,
-    )  # fmt: skip
-    return ready
+@dataclass(frozen=True)
+class MeasuredRun:
+    """A graph with start and end of all its tasks as measured [ns]."""
+
+    graph: ExecutionGraph
+    start_ns: NDArray[np.int64]
+    end_ns: NDArray[np.int64]
+
+    def ready(self, rule: Rule, tasks: NDArray[np.integer]) -> NDArray[np.int64]:
+        """When `rule` let each of `tasks` start [ns]; NEVER without such a rule."""
+        return _ready(self, int(rule), tasks, np.full(len(tasks), NEVER))
 
 
 def latest_ready(
     graph: ExecutionGraph, start: NDArray[np.int64], end: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """When all rules and the recorded start let each task start [ns]."""
-    ready = graph.release_ns.copy()
-    _ready(
-        graph.first, graph.before, graph.lag_ns, graph.from_start, graph.rule, start, end, ANY_RULE,
-        ready,
+    everything = np.arange(len(graph), dtype=np.int32)
+    return _ready(MeasuredRun(graph, start, end), ANY_RULE, everything, graph.release_ns.copy())
+
+
+def _ready(
+    run: MeasuredRun, rule: int, tasks: NDArray[np.integer], ready: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    graph = run.graph
+    _raise_to_latest(
+        graph.first, graph.before, graph.lag_ns, graph.from_start, graph.rule,
+        run.start_ns, run.end_ns, rule, tasks, ready,
     )  # fmt: skip
     return ready
 
 
 @compiled()
-def _ready(first, before, lag, from_start, rule, start, end, wanted, ready):  # type: ignore[no-untyped-def]
-    for task in range(len(ready)):
+def _raise_to_latest(  # type: ignore[no-untyped-def]
+    first, before, lag, from_start, rule, start, end, wanted, tasks, ready
+):
+    for place in range(len(tasks)):
+        task = tasks[place]
         for edge in range(first[task], first[task + 1]):
             if wanted != ANY_RULE and rule[edge] != wanted:
                 continue
             source = before[edge]
             point = start[source] if from_start[edge] else end[source]
             if point != np.iinfo(np.int64).min:
-                ready[task] = max(ready[task], point + lag[edge])
+                ready[place] = max(ready[place], point + lag[edge])
