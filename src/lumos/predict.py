@@ -175,13 +175,15 @@ def block_of(recording: Recording, step: str) -> int:
 def median_step(recording: Recording) -> str:
     """The step of median measured span: the one to look at where only one is looked at.
 
-    Of an even number the shorter of the middle two.
+    Of an even number the shorter of the middle two. Steps in which nothing was recorded do not
+    count: a profiler that stops behind a step often marks the begin of another.
     """
     spans = []
     for block, name in enumerate(recording.steps):
         low, high = span_of(*steps_of(recording.job, recording.measured, block, block + 1))
         spans.append((high - low, block, name))
-    return sorted(spans)[(len(spans) - 1) // 2][2]
+    spans = sorted(one for one in spans if one[0]) or spans
+    return spans[(len(spans) - 1) // 2][2]
 
 
 def _replay(step: str, job: Job, measured: Timeline, drop: Collection[Rule]) -> Replay:

@@ -9,10 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from lumos.cli import replay as replay_verb
 from lumos.cli.commands import COMMANDS
 from lumos.graph.execution import DROPPABLE
-from tests.cli.conftest import small_trace, write
+from tests.cli.conftest import event, small_trace, write
 from tests.cli.run import Cli
 
 HEAVY = ("numpy", "numba", "polars", "msgspec", "isal", "rich")
@@ -97,3 +99,17 @@ def test_no_cache_gives_the_same_answer(cli: Cli, tmp_path: Path) -> None:
     path = write(tmp_path / "rank0.json", small_trace())
     first = cli("replay", path, "--json")
     assert cli("replay", path, "--json", "--no-cache") == cli("replay", path, "--json") == first
+
+
+@pytest.mark.parametrize("verb", ["cost", "stragglers", "communication", "report", "breakdown"])
+def test_the_begin_of_a_step_behind_the_last_one_holds_nothing_and_harms_nothing(
+    cli: Cli, tmp_path: Path, verb: str
+) -> None:
+    document = json.loads(small_trace())
+    document["traceEvents"] = [one for one in document["traceEvents"] if one["ts"] < 1000]
+    document["traceEvents"].append(event("ProfilerStep#1", 1000, 1, cat="user_annotation"))
+    path = write(tmp_path / "rank0.json", json.dumps(document))
+    answer = json.loads(cli(verb, path, "--json").out)
+    looked_at = answer["step"] if verb == "report" else answer["steps"][0]["step"]
+    assert looked_at == "ProfilerStep#0"
+    assert cli(verb, path, "--json", "--step", "1").code == 0

@@ -98,3 +98,12 @@ def test_nothing_is_run_for_no_scenario() -> None:
     none = np.empty(0, np.int32)
     several = Scenarios(np.zeros((1, 1), np.int32), none, none, np.empty(0))
     assert ends_of_each(lower(drawn.job()), several, np.zeros(1, np.int32)).shape == (0, 1)
+
+
+def test_marks_of_no_task_are_there_and_end_at_0() -> None:
+    drawn = Drawing()
+    drawn.rank().thread().work("a", 10)
+    one = np.zeros(1, np.int32)
+    several = Scenarios(np.zeros((1, 1), np.int32), one, one, np.ones(1))
+    unwatched = np.full(1, -1, np.int32)
+    assert ends_of_each(lower(drawn.job()), several, unwatched, marks=2).tolist() == [[0, 0]]

@@ -149,7 +149,7 @@ def _ends(
         each[:, 1],
         np.tile(np.array(FACTORS), len(pairs)),
     )
-    ends = ends_of_each(base.graph, scenarios, base.mark, delays=True)
+    ends = ends_of_each(base.graph, scenarios, base.mark, marks=base.copies, delays=True)
     return ends.reshape(len(pairs), len(FACTORS), base.copies)
 
 

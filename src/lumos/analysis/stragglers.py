@@ -174,7 +174,7 @@ class _Lab:
 
     def ends(self, columns: Sequence[Callable[[Durations], None]]) -> list[int]:
         """How long the step takes with each of several columns of durations [ns]."""
-        found = ends_with_each(self.settled.graph, columns, self.mark)
+        found = ends_with_each(self.settled.graph, columns, self.mark, marks=1)
         return [int(end) - self.start_ns for end in found[:, 0]]
 
     def groups(

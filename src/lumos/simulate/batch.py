@@ -52,19 +52,26 @@ class Scenarios:
 
 
 def ends_of_each(
-    graph: ExecutionGraph, scenarios: Scenarios, mark: NDArray[np.int32], *, delays: bool = False
+    graph: ExecutionGraph,
+    scenarios: Scenarios,
+    mark: NDArray[np.int32],
+    *,
+    marks: int | None = None,
+    delays: bool = False,
 ) -> NDArray[np.int64]:
     """The last end of the tasks of each mark in each scenario [ns], (scenarios, marks).
 
     `mark[task]` numbers what is watched from 0, NONE for tasks whose end is not asked for; a mark
-    without tasks ends at 0. `delays` adds the recorded delays that no rule explains.
+    without tasks ends at 0. There are `marks` of them, by default as many as the tasks tell.
+    `delays` adds the recorded delays that no rule explains.
     """
-    marks = int(mark.max(initial=-1)) + 1
+    if marks is None:
+        marks = int(mark.max(initial=-1)) + 1
     if not len(scenarios):
         return np.zeros((0, marks), np.int64)
     if graph.shares_gpus:
         columns = [partial(scenarios.write, graph, k) for k in range(len(scenarios))]
-        return ends_with_each(graph, columns, mark, delays=delays)
+        return ends_with_each(graph, columns, mark, marks=marks, delays=delays)
     return _side_by_side(graph, scenarios, mark, marks, delays=delays)
 
 
@@ -73,6 +80,7 @@ def ends_with_each(
     columns: Sequence[Callable[[NDArray[np.int64]], None]],
     mark: NDArray[np.int32],
     *,
+    marks: int | None = None,
     delays: bool = False,
 ) -> NDArray[np.int64]:
     """The last end of the tasks of each mark with each of several columns of durations [ns], as above.
@@ -81,8 +89,8 @@ def ends_with_each(
     held for as many as run at once.
     """
     following = successors_of(graph)
-    marks = int(mark.max(initial=-1)) + 1
-
+    if marks is None:
+        marks = int(mark.max(initial=-1)) + 1
     found = np.zeros((len(columns), marks), np.int64)
     workers = min(os.cpu_count() or 1, max(len(columns), 1))
 
