@@ -161,14 +161,78 @@ def test_a_task_that_came_later_than_all_allowed_is_unexplained() -> None:
     main, stream = rank.thread(), rank.stream(1)
     main.launch(stream, "k1", 5)
     main.launch(stream, "k2", 5)
+    assert measured_causes(drawn, [0, 0, 0, 60_000]) == {Cause.UNEXPLAINED: 60_000}
+
+
+def measured_causes(drawn: Drawing, late: list[int]) -> Mapping[Cause, int]:
+    """Of a run in which each row begins and ends later than the rules say."""
     job = drawn.job()
     settled = settle(job)
     ran = to_timeline(settled.graph, settled.times).ranks[0]
-    late = np.array([0, 0, 0, 60_000])  # the second kernel
-    measured = Timeline((RankTimeline(ran.start_ns + late, ran.end_ns + late, ran.wait_ns),))
+    by = np.array(late)
+    measured = Timeline((RankTimeline(ran.start_ns + by, ran.end_ns + by, ran.wait_ns),))
     (one,) = breakdowns(job, settled.graph, measured)
     assert one is not None
-    assert causes(one) == {Cause.UNEXPLAINED: 60_000}
+    return causes(one)
+
+
+def test_a_launching_call_that_takes_long_is_the_hosts() -> None:
+    """
+    main   | l |  launch ...................... |
+    stream     |= k1 =|                         |= k2 =|
+    """
+    drawn = Drawing(launch=5)
+    rank = drawn.rank()
+    main, stream = rank.thread(), rank.stream(1)
+    main.launch(stream, "k1", 5, call=10)
+    main.launch(stream, "k2", 5, call=50_000)
+    found = measured_causes(drawn, [0, 0, 0, 50_000])
+    assert found == {Cause.LAUNCH_QUEUE: 5, Cause.HOST_BOUND: 50_015 - 10}
+
+
+def test_what_a_task_is_late_behind_a_long_call_is_unexplained() -> None:
+    drawn = Drawing(launch=5)
+    rank = drawn.rank()
+    main, stream = rank.thread(), rank.stream(1)
+    main.launch(stream, "k1", 5, call=10)
+    main.launch(stream, "k2", 5, call=50_000)
+    assert measured_causes(drawn, [0, 0, 0, 80_000]) == {
+        Cause.LAUNCH_QUEUE: 5,
+        Cause.HOST_BOUND: 50_010 - 15 + 5,
+        Cause.UNEXPLAINED: 80_015 - 50_010,
+    }
+
+
+def test_whether_a_task_is_late_does_not_depend_on_how_long_its_device_was_idle() -> None:
+    """
+    main     | l | l | l |
+    stream 1    |====== k1 ======|
+    stream 2    |= k2 =|            |= k3 =|      60 us late, but idle for 8 us only
+    """
+    drawn = Drawing()
+    rank = drawn.rank()
+    main, first, second = rank.thread(), rank.stream(1), rank.stream(2)
+    main.launch(first, "k1", 52_000)
+    main.launch(second, "k2", 5)
+    main.launch(second, "k3", 5)
+    found = measured_causes(drawn, [0, 0, 0, 0, 0, 60_000])
+    assert found == {Cause.UNEXPLAINED: 6 + 60_000 - 52_000}
+
+
+def test_time_between_the_rows_of_a_thread_is_the_hosts() -> None:
+    """
+    main   | l | op |   no trace   | op | l |
+    stream     |= k1 =|                     |= k2 =|
+    """
+    drawn = Drawing()
+    rank = drawn.rank()
+    main, stream = rank.thread(), rank.stream(1)
+    main.launch(stream, "k1", 5)
+    main.work("op", 10)
+    main.work("op", 10)
+    main.launch(stream, "k2", 5)
+    late = [0, 0, 0, 90_000, 90_000, 90_000]
+    assert measured_causes(drawn, late) == {Cause.HOST_BOUND: 90_000 + 21 - 5}
 
 
 def test_waiting_for_peers_is_in_the_exposed_communication() -> None:

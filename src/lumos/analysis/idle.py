@@ -6,7 +6,8 @@ From that task we walk back along what it waited for, over a time as long as the
     stream     |= k1 =|  idle       |= k2 =|
 
 The time from a launch to its task counts for nothing: it is there for every task, and the one before
-came as much later. So the stretch is laid against the host's time before the launch call.
+came as much later. So the stretch is laid against the host's time before the launch call. Where the
+call itself took longer than it takes to reach the device, what it took longer is the host's.
 
 Waiting for other ranks is no idle time here: the communication that waits is running, so it is part
 of the exposed communication (`step_breakdown.py`).
@@ -118,9 +119,13 @@ def _walk(interval, last, runs, first, before, lag, from_start, rule, release, o
                 point = (start[before[edge]] if from_start[edge] else end[before[edge]]) + lag[edge]
                 if point >= ready:
                     best, ready = edge, point
+            late = max(time - max(ready, floor), 0)
+            if on_host[task]:  # between its rows a thread does what leaves no trace
+                by_late = cause_of_task[task]
+            else:
+                by_late = unknown if time - ready > unexplained else queue
             if best < 0 and ready > 0:  # the recorded start held it
-                late = max(time - max(ready, floor), 0)
-                found[number, unknown if late > unexplained else queue] += late
+                found[number, by_late] += late
                 found[number, earlier] += time - floor - late
                 break
             if best < 0:  # nothing did
@@ -128,13 +133,21 @@ def _walk(interval, last, runs, first, before, lag, from_start, rule, release, o
                 break
             by_rule = rule[best]
             point = start[before[best]] if from_start[best] else end[before[best]]
-            if by_rule == launch and time - ready <= unexplained:
-                moved += max(time - point, 0)
-                floor -= max(time - point, 0)
+            if by_rule == launch:
+                if time - ready > unexplained:
+                    returned = max(min(end[before[best]], time), ready)
+                    if time - returned > unexplained:
+                        low = min(max(returned, floor), time)
+                        found[number, unknown] += time - low
+                        time = low
+                    low = min(max(ready, floor), time)  # the call took longer than launches do
+                    found[number, host_bound] += time - low
+                    time = low
+                if time > floor:
+                    moved += max(time - point, 0)
+                    floor -= max(time - point, 0)
             else:
-                late = max(time - max(ready, floor), 0)
-                noise = host_bound if on_host[task] else queue
-                found[number, unknown if late > unexplained else noise] += late
+                found[number, by_late] += late
                 time -= late
                 low = max(point, floor)
                 found[number, cause_of_rule[by_rule]] += max(time - low, 0)
