@@ -73,6 +73,18 @@ def test_rules_are_dropped_by_name_or_by_value(traces: lumos.JobTraces) -> None:
         traces.replay("3", drop=["gravity"])
 
 
+def test_one_name_goes_without_a_list(traces: lumos.JobTraces) -> None:
+    one = traces.replay("2", drop="rendezvous")
+    assert one.figures == traces.replay("2", drop=["rendezvous"]).figures
+    assert one.figures == traces.replay("2", drop=Rule.RENDEZVOUS).figures
+    parts = traces.cost("2", by="layer").frame()
+    assert set(parts["by"]) == {"layer"}
+    with pytest.raises(lumos.UsageError, match="no rule 'rendevous' can be dropped"):
+        traces.replay("2", drop="rendevous")
+    with pytest.raises(lumos.UsageError, match="no parts by 'layers'"):
+        traces.cost("2", by="layers")
+
+
 def test_a_wrong_step_or_path_says_what_there_is(traces: lumos.JobTraces) -> None:
     with pytest.raises(lumos.UsageError, match=r"ProfilerStep#2"):
         traces.replay("9")

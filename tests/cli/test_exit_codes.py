@@ -200,3 +200,17 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     assert process.returncode == 4, "the gate counts all the same"
     assert "BrokenPipe" not in err
     assert "Traceback" not in err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk to write to is Linux's")
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_an_output_that_cannot_be_written_is_one_line_and_no_error_of_ours(
+    tmp_path: Path, form: tuple[str, ...]
+) -> None:
+    path = write(tmp_path / "rank0.json", small_trace())
+    with Path("/dev/full").open("w") as full:
+        process = start("inspect", path, *form, stdout=full)
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 2
+    (line,) = err.splitlines()
+    assert line.startswith("lumos: standard output: cannot be written (")

@@ -77,7 +77,7 @@ class JobTraces:
         """Tasks and dependencies of one step, as the simulator runs them."""
         return self.replay(step).graph
 
-    def replay(self, step: str = WHOLE, drop: Collection[Rule | str] = ()) -> StepRun:
+    def replay(self, step: str = WHOLE, drop: Rule | str | Collection[Rule | str] = ()) -> StepRun:
         """One step replayed from its recorded start, or all in one run; without the rules in `drop`."""
         rules = parse_rules(drop)
         if step == WHOLE:
@@ -85,7 +85,7 @@ class JobTraces:
         name = self.steps[predict.block_of(self.recording, step)]
         return StepRun(predict.replay_steps(self.recording, [name], rules)[0])
 
-    def replays(self, drop: Collection[Rule | str] = ()) -> list[StepRun]:
+    def replays(self, drop: Rule | str | Collection[Rule | str] = ()) -> list[StepRun]:
         """Each step replayed on its own."""
         return [self.replay(step, drop) for step in self.steps]
 
@@ -98,7 +98,7 @@ class JobTraces:
         return JobStragglers(predict.stragglers(self.recording, steps or None))
 
     def cost(
-        self, step: str | None = None, by: Sequence[str] = (), *, once: bool = False
+        self, step: str | None = None, by: str | Sequence[str] = (), *, once: bool = False
     ) -> StepCost:
         """What a step gains from faster parts, that of median span by default; see StepRun.cost."""
         return self.replay(step or predict.median_step(self.recording)).cost(by, once=once)

@@ -84,7 +84,7 @@ class StepRun:
         return StepCommunication(predict.communication_of(self.run))
 
     def cost(
-        self, by: Sequence[str] = (), most: int = MOST_PARTS, *, once: bool = False
+        self, by: str | Sequence[str] = (), most: int = MOST_PARTS, *, once: bool = False
     ) -> StepCost:
         """What the step gains if a part were 10 % faster, twice as fast, free; one batch of runs.
 
@@ -93,7 +93,8 @@ class StepRun:
         recorded start. Of each grouping the `most` parts of largest own time are tried.
         """
         base = predict.baseline_of(self.run, Basis.ONCE if once else Basis.BACK_TO_BACK)
-        return StepCost(costs(base, parse_groupings(by) or default_groupings(base.job), most))
+        groupings = parse_groupings([by] if isinstance(by, str) else by)
+        return StepCost(costs(base, groupings or default_groupings(base.job), most))
 
     def bounds(self, *, once: bool = False) -> StepLadder:
         """How fast the step could be with one limit after another gone."""
@@ -156,11 +157,11 @@ def diff(first: StepRun, second: StepRun, ranks: tuple[int, int] | None = None) 
     return StepDiff(explain(*sides))
 
 
-def parse_rules(words: Collection[Rule | str]) -> tuple[Rule, ...]:
-    """Rules by their names, each once; UsageError for one that cannot be dropped."""
+def parse_rules(words: Rule | str | Collection[Rule | str]) -> tuple[Rule, ...]:
+    """Rules by their names, one or several, each once; UsageError for one that cannot be dropped."""
     by_word = {rule.word: rule for rule in DROPPABLE}
     found: dict[Rule, None] = {}
-    for word in words:
+    for word in [words] if isinstance(words, Rule | str) else words:
         rule = word if isinstance(word, Rule) else by_word.get(word)
         if rule is None or rule not in DROPPABLE:
             raise UsageError(f"no rule {word!r} can be dropped; the rules are {', '.join(by_word)}")

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
+from lumos.errors import UsageError
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -16,7 +18,9 @@ def print_json(document: Mapping[str, Any]) -> None:
     """The one object of `--json`."""
     from lumos.report.documents.encoding import encode
 
-    _write(encode(document) + "\n")
+    text = encode(document) + "\n"
+    with _standard_output():
+        sys.stdout.write(text)
 
 
 def print_report(report: RenderableType) -> None:
@@ -24,9 +28,10 @@ def print_report(report: RenderableType) -> None:
     from rich.console import Console
 
     console = Console(highlight=False, markup=False, emoji=False)
-    with console.capture() as captured:
-        console.print(report, crop=False)
-    _write("".join(line.rstrip() + "\n" for line in captured.get().splitlines()))
+    with _standard_output():  # rich flushes it after a capture
+        with console.capture() as captured:
+            console.print(report, crop=False)
+        sys.stdout.write("".join(line.rstrip() + "\n" for line in captured.get().splitlines()))
 
 
 def say(line: str) -> None:
@@ -36,14 +41,23 @@ def say(line: str) -> None:
     print(f"lumos: {plain(line)}", file=sys.stderr)
 
 
-def _write(text: str) -> None:
-    """`text` to stdout; a reader that has gone away (`| head`) is no error."""
+@contextmanager
+def _standard_output() -> Iterator[None]:
+    """What is written to stdout inside is out at the end.
+
+    A reader that has gone away (`| head`) is no error; a disk that is full is one of the user's.
+    """
     try:
-        sys.stdout.write(text)
+        yield
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         # what Python still holds would be written at exit and fail again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            reason = error.strerror or error
+            raise UsageError(
+                f"standard output: cannot be written ({reason}); give another place"
+            ) from error
 
 
 class Progress(Protocol):
