@@ -99,6 +99,14 @@ def test_stretches_that_are_not_shown_are_counted_with_their_time() -> None:
     assert rest.split()[0] == "30.00"
 
 
+def test_the_name_of_a_template_takes_one_line_of_a_stretch() -> None:
+    template = "void multi_tensor_apply_kernel<" + ", ".join(["TensorListMetadata<4>"] * 20) + ">"
+    one = replace(FOUND.segments[0], kinds=(("other", MS),), operators=((template, MS),))
+    text = text_of(critical_path_report([replace(FOUND, segments=(one,))]), 160)
+    assert "void multi_tensor_apply_kernel<TensorLi… 1.00" in text
+    assert template[:60] not in " ".join(text.split())
+
+
 def test_the_verdict_names_what_makes_the_path() -> None:
     assert verdict(FOUND) == (
         "ProfilerStep#3, measured, takes 100.00 ms; its critical path: compute 30.5 %, "

@@ -159,7 +159,7 @@ def _groups(step: StepCommunication) -> RenderableType:
     ]
     if any(one.wait_ns is None for line in lines for one in line.groups):
         notes.append(
-            "Where waiting is unknown it is inside the time, and the bandwidth a least one."
+            "Where waiting is unknown it is inside the time, and the bandwidth a lower bound."
         )
     columns |= _rates(step, lines, notes)
     if len(lines) > MOST_LINES:

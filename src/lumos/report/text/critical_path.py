@@ -34,6 +34,8 @@ _LEAST_SHARE = 0.05
 """What makes less of the path [%] has no line of its own."""
 _TOLD_SHARE = 2.0
 """What makes less of a segment [%] is not named beside it."""
+_LONGEST_NAME = 40
+"""Longer names, mostly templates of C++, are cut in a segment's line: they would fill the screen."""
 _UNTELLING = (HOST, WorkKind.OTHER.name.lower())
 """Classes that say less than the names of their operators."""
 _WORDS = {Part.STARTING_STATE.value: "earlier work", UNKNOWN: "(not told)"}
@@ -181,8 +183,14 @@ def _content(one: Segment) -> str:
     ]
     told = sorted([*named, *between], key=lambda pair: -pair[1])
     least = one.length_ns * _TOLD_SHARE / 100
-    words = ", ".join(f"{name} {ms(time):.2f}" for name, time in told if time and time >= least)
+    words = ", ".join(
+        f"{_short(name)} {ms(time):.2f}" for name, time in told if time and time >= least
+    )
     return f"{one.phase}: {words}" if one.phase else words
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
 def _sum(found: StepPath, what: str, sums: Mapping[str | int, int], top: int) -> Table:

@@ -61,7 +61,7 @@ def stragglers_report(
         parts.append(_ranks(found, overall, top))
     for title, shared in _shared(overall):
         parts.append(_groups(found, overall, title, shared, top))
-    if overall.operations:
+    if overall.operations and _compares(found):
         parts.append(_groups(found, overall, "kind of operation", overall.operations, top))
     parts.append(_words(found))
     if findings:
@@ -83,11 +83,16 @@ def verdict(found: Stragglers) -> str:
         ms(time) / count for time in (overall.without_delay_ns, overall.without_stragglers_ns)
     )
     sentences = [f"{what} is {much} it typically would be: {real:.2f} ms against {even:.2f} ms."]
-    if not found.compared_pct + found.alone_pct:
+    if not _compares(found):
         sentences.append("Nothing here has a like to be held against: record several steps.")
     else:
         sentences += _who(found, overall)
     return " ".join(sentences)
+
+
+def _compares(found: Stragglers) -> bool:
+    """Whether anything has a like to be held against."""
+    return bool(found.compared_pct + found.alone_pct)
 
 
 def _who(found: Stragglers, overall: StepStragglers) -> list[str]:

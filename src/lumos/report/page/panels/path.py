@@ -22,7 +22,7 @@ _PARTS = (
     (Part.HOST, "host", "host"),
     (Part.LAG, "latencies between tasks", "call"),
     (Part.UNEXPLAINED, "unexplained", "poor"),
-    (Part.STARTING_STATE, "under way when the step began", "pause"),
+    (Part.STARTING_STATE, "work begun before the step", "pause"),
 )
 _SUMS = (
     ("by_kind", "By class of task"),
