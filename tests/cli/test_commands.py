@@ -113,3 +113,9 @@ def test_the_begin_of_a_step_behind_the_last_one_holds_nothing_and_harms_nothing
     looked_at = answer["step"] if verb == "report" else answer["steps"][0]["step"]
     assert looked_at == "ProfilerStep#0"
     assert cli(verb, path, "--json", "--step", "1").code == 0
+
+
+@pytest.mark.parametrize("verb", [verb.name for verb in COMMANDS if verb.name != "capture"])
+def test_usage_says_once_that_paths_can_be_several(cli: Cli, verb: str) -> None:
+    usage = cli(verb, "--help").out.splitlines()[0]
+    assert usage.count("...") == 1

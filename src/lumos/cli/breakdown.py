@@ -26,7 +26,7 @@ FIGURES = ("other", *PARTS[:3], *WAITING, *CAUSES)
 def breakdown(
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="PATH...", help="Traces of one job: files, folders, globs."),
+        typer.Argument(metavar="PATH", help="Traces of one job: files, folders, globs."),
     ],
     step: Annotated[
         list[str] | None,

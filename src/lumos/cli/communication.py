@@ -20,7 +20,7 @@ FIGURES = ("waiting", "exposed", "late")
 def communication(
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="PATH...", help="Traces of one job: files, folders, globs."),
+        typer.Argument(metavar="PATH", help="Traces of one job: files, folders, globs."),
     ],
     step: Annotated[
         list[str] | None,

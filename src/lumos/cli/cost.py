@@ -30,7 +30,7 @@ FIGURES = ("gain", "error", *RUNGS)
 def cost(
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="PATH...", help="Traces of one job: files, folders, globs."),
+        typer.Argument(metavar="PATH", help="Traces of one job: files, folders, globs."),
     ],
     step: Annotated[
         list[str] | None,

@@ -28,7 +28,7 @@ FIGURES = (
 def critical_path(
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="PATH...", help="Traces of one job: files, folders, globs."),
+        typer.Argument(metavar="PATH", help="Traces of one job: files, folders, globs."),
     ],
     step: Annotated[
         list[str] | None,

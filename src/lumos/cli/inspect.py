@@ -13,7 +13,7 @@ from lumos.errors import UnusableInputError
 def inspect(
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="PATH...", help="Traces of one job: files, folders, globs."),
+        typer.Argument(metavar="PATH", help="Traces of one job: files, folders, globs."),
     ],
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     no_cache: Annotated[

@@ -28,7 +28,7 @@ RULES_HELP = (
 def replay(
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="PATH...", help="Traces of one job: files, folders, globs."),
+        typer.Argument(metavar="PATH", help="Traces of one job: files, folders, globs."),
     ],
     step: Annotated[
         list[str] | None,

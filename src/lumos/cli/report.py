@@ -21,7 +21,7 @@ FIGURES = ("error", "straggler", "data_loading", "host", "bubble", "waiting", "c
 def report(
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="PATH...", help="Traces of one job: files, folders, globs."),
+        typer.Argument(metavar="PATH", help="Traces of one job: files, folders, globs."),
     ],
     output: Annotated[
         Path | None,

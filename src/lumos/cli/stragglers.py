@@ -21,7 +21,7 @@ def stragglers(
     paths: Annotated[
         list[str],
         typer.Argument(
-            metavar="PATH...",
+            metavar="PATH",
             help="Traces of one job: files, folders, globs; or an operation-level trace-NAME.parquet.",
         ),
     ],
