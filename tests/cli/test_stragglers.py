@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,15 @@ def operations(folder: Path) -> Path:
 def test_documents_keep_to_their_schema_and_groups_to_their_meaning(cli: Cli, path: Path) -> None:
     document = check(cli, "stragglers", path)
     assert document["steps"]
+    compared = sum(document["compared_pct"].values()) > 0
     for step in document["steps"]:
         ranks = [one["rank"] for one in step["ranks"]]
+        assert (step["by_stage"] is None) == (step["stages"] is None or not compared)
+        assert (step["slowdown"] is None) == (not compared)
+        if not compared:
+            continue
         assert list(step["by_rank"]) == list(map(str, ranks)) == list(map(str, sorted(ranks)))
         assert all(one["cost_ms"] <= step["without_delay_ms"] for one in step["ranks"])
-        assert (step["by_stage"] is None) == (step["stages"] is None)
         if len(ranks) == 1:  # then all else is nothing
             assert step["by_rank"][str(ranks[0])] == step["slowdown"]
             saved = step["without_delay_ms"] - step["without_stragglers_ms"]
@@ -162,6 +167,24 @@ def test_what_cannot_be_read_is_told_in_one_line(
     assert (code, out) == (3, "")
     assert err.count("\n") == 1
     assert words in err
+
+
+def test_where_nothing_has_a_like_to_be_held_against_all_is_null(cli: Cli, tmp_path: Path) -> None:
+    trace = json.loads(small_trace())
+    one_step = {**trace, "traceEvents": trace["traceEvents"][:4]}
+    path = write(tmp_path / "rank0.json", json.dumps(one_step))
+    document = check(cli, "stragglers", path)
+    (step,) = document["steps"]
+    assert step["measured_ms"] > 0
+    assert step["without_stragglers_ms"] is step["slowdown"] is step["by_rank"] is None
+    assert step["by_operation"] is None
+    assert {one["cost_ms"] for one in (*step["ranks"], *step["operations"])} == {None}
+    assert set(document["overall"].values()) == {None}
+    for figure in ("slowdown", "cost"):
+        outcome = cli("stragglers", path, "--fail-if", f"{figure}>0%")
+        assert (outcome.code, "1 of 1 values are unknown" in outcome.err) == (0, True)
+    costs = lumos.load(path).stragglers().frame()
+    assert costs["slowdown"].null_count() == costs["cost_ms"].null_count() == len(costs) > 0
 
 
 def test_names_of_a_trace_are_harmless(cli: Cli, tmp_path: Path) -> None:

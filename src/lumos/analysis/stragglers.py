@@ -93,6 +93,11 @@ class Stragglers:
     compared_pct: float
     alone_pct: float
 
+    @property
+    def compares(self) -> bool:
+        """Whether anything has a like to be held against; else nothing is known to be typical."""
+        return self.compared_pct + self.alone_pct > 0
+
     def overall(self) -> StepStragglers:
         """All steps together: sums, so that a ratio of two is one of means.
 

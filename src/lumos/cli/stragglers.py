@@ -77,7 +77,9 @@ def gate_values(figure: str, found: Stragglers) -> Iterator[Value]:
     from lumos.cli.gates import Value
 
     for step in found.steps:
-        if figure == "slowdown":
+        if figure != "delay" and not found.compares:
+            yield Value(step.step, None)
+        elif figure == "slowdown":
             yield Value(
                 step.step, _gain(percent(step.without_delay_ns, step.without_stragglers_ns))
             )

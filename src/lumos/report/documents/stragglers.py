@@ -12,16 +12,19 @@ STRAGGLERS_SCHEMA = "lumos.stragglers/1"
 
 
 def stragglers_document(found: Stragglers, findings: Iterable[Finding]) -> Document:
-    """What `lumos stragglers --json` prints; schemas/stragglers-1.json describes it."""
-    overall = found.overall()
+    """What `lumos stragglers --json` prints; schemas/stragglers-1.json describes it.
+
+    Where nothing has a like to be held against, what is typical is unknown: null.
+    """
+    overall, known = found.overall(), found.compares
     return {
         "schema": STRAGGLERS_SCHEMA,
-        "steps": [_step(step) for step in found.steps],
+        "steps": [_step(step, known) for step in found.steps],
         "overall": {
-            "slowdown": _factor(overall.slowdown),
-            "by_dp_rank": _slowdowns(overall, overall.dp_ranks),
-            "by_stage": _slowdowns(overall, overall.stages),
-            "by_operation": _slowdowns(overall, overall.operations),
+            "slowdown": _factor(overall.slowdown) if known else None,
+            "by_dp_rank": _slowdowns(overall, overall.dp_ranks, known),
+            "by_stage": _slowdowns(overall, overall.stages, known),
+            "by_operation": _slowdowns(overall, overall.operations, known),
         },
         "compared_pct": {
             "other_ranks": percentage(found.compared_pct),
@@ -31,44 +34,39 @@ def stragglers_document(found: Stragglers, findings: Iterable[Finding]) -> Docum
     }
 
 
-def _step(step: StepStragglers) -> Document:
+def _step(step: StepStragglers, known: bool) -> Document:
+    def cost_ms(group: Group) -> float | None:
+        return milliseconds(step.cost_ns(group)) if known else None
+
     return {
         "step": step.step,
         "measured_ms": milliseconds(step.measured_ns),
         "without_delay_ms": milliseconds(step.without_delay_ns),
-        "without_stragglers_ms": milliseconds(step.without_stragglers_ns),
-        "slowdown": _factor(step.slowdown),
-        "by_rank": _slowdowns(step, step.ranks),
-        "by_dp_rank": _slowdowns(step, step.dp_ranks),
-        "by_stage": _slowdowns(step, step.stages),
-        "by_operation": _slowdowns(step, step.operations),
+        "without_stragglers_ms": milliseconds(step.without_stragglers_ns) if known else None,
+        "slowdown": _factor(step.slowdown) if known else None,
+        "by_rank": _slowdowns(step, step.ranks, known),
+        "by_dp_rank": _slowdowns(step, step.dp_ranks, known),
+        "by_stage": _slowdowns(step, step.stages, known),
+        "by_operation": _slowdowns(step, step.operations, known),
         "ranks": [
-            {
-                "rank": rank,
-                "cost_ms": milliseconds(step.cost_ns(group)),
-                "cause": step.causes[rank].value,
-            }
+            {"rank": rank, "cost_ms": cost_ms(group), "cause": step.causes[rank].value}
             for rank, group in step.ranks.items()
         ],
-        "stages": None if step.stages is None else _costs(step, "stage", step.stages),
-        "operations": _costs(step, "operation", step.operations),
+        "stages": None
+        if step.stages is None
+        else [{"stage": key, "cost_ms": cost_ms(group)} for key, group in step.stages.items()],
+        "operations": [
+            {"operation": key, "cost_ms": cost_ms(group)} for key, group in step.operations.items()
+        ],
     }
 
 
 def _slowdowns(
-    step: StepStragglers, groups: Mapping[int, Group] | Mapping[str, Group] | None
+    step: StepStragglers, groups: Mapping[int, Group] | Mapping[str, Group] | None, known: bool
 ) -> Document | None:
-    if groups is None:
+    if groups is None or not known:
         return None
     return {str(key): _factor(step.slowdown_of(group)) for key, group in groups.items()}
-
-
-def _costs(
-    step: StepStragglers, name: str, groups: Mapping[int, Group] | Mapping[str, Group]
-) -> list[Document]:
-    return [
-        {name: key, "cost_ms": milliseconds(step.cost_ns(group))} for key, group in groups.items()
-    ]
 
 
 def _factor(slowdown: float | None) -> float | None:

@@ -13,6 +13,7 @@ def stragglers_frame(found: Stragglers) -> polars.DataFrame:
 
     Columns: step, by (rank, dp_rank, stage, operation), group, slowdown (of an even job by this group
     alone), cost_ms (what the step gains where it alone is typical), cause (of ranks, else null).
+    Slow-downs and costs are null where nothing has a like to be held against.
     """
     return polars.DataFrame(
         [
@@ -20,8 +21,8 @@ def stragglers_frame(found: Stragglers) -> polars.DataFrame:
                 "step": step.step,
                 "by": by,
                 "group": str(key),
-                "slowdown": step.slowdown_of(group),
-                "cost_ms": ms(step.cost_ns(group)),
+                "slowdown": step.slowdown_of(group) if found.compares else None,
+                "cost_ms": ms(step.cost_ns(group)) if found.compares else None,
                 "cause": step.causes[int(key)].value if by == "rank" else None,
             }
             for step in found.steps
