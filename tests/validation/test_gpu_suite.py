@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,58 @@ def test_the_open_list_names_every_item_that_is_not_recorded() -> None:
     assert len(names) + len(known) >= 35
 
 
+@pytest.fixture
+def suite(monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.syspath_prepend(str(SUITE))
+    return importlib.import_module("record")
+
+
+BEGINS = """
+import pathlib, sys, time
+pathlib.Path(sys.argv[1], "started").write_text("nvidia-x/base")
+"""
+
+
+def test_an_item_that_hangs_is_ended_and_what_came_before_is_packed(suite, tmp_path, monkeypatch):
+    monkeypatch.setattr(suite, "LATE_S", 0.0)
+    monkeypatch.setattr(suite, "LATE_FACTOR", 0.1)  # of the 20 s that the base may take
+    monkeypatch.setattr(suite, "PACK_EVERY_S", 0.0)
+    packed: list[bool] = []
+    command = [sys.executable, "-c", f"{BEGINS}time.sleep(60)", str(tmp_path)]
+    begin_s = time.monotonic()
+    reason = suite.look_after(command, tmp_path, time.time() + 60, lambda: packed.append(True))
+    assert reason == "it was ended after 2 s"
+    assert time.monotonic() - begin_s < 30
+    assert packed
+    assert suite.started(tmp_path) == tmp_path / "nvidia-x" / "base"
+
+
+def test_nothing_is_recorded_beyond_the_time_there_is(suite, tmp_path) -> None:
+    command = [sys.executable, "-c", f"{BEGINS}time.sleep(60)", str(tmp_path)]
+    long_ago = time.time() - 60
+    assert suite.look_after(command, tmp_path, long_ago, lambda: None) == "the time was up"
+
+
+def test_an_item_that_takes_its_process_down_keeps_the_reason_it_noted(suite, tmp_path) -> None:
+    end = "raise SystemExit(1)"
+    command = [sys.executable, "-c", f"{BEGINS}{end}", str(tmp_path)]
+    reason = suite.look_after(command, tmp_path, time.time() + 60, lambda: None)
+    place = suite.started(tmp_path)
+    place.mkdir(parents=True)
+    suite.fail(place, "AcceleratorError: an illegal memory access")
+    suite.fail(place, reason)
+    told = json.loads((place / suite.FAILED).read_text("utf-8"))
+    assert told == {"name": "base", "reason": "AcceleratorError: an illegal memory access"}
+
+
+def test_only_whole_recordings_are_packed(suite, tmp_path) -> None:
+    folder = recordings(tmp_path / "nvidia-x", {"base": 1, "gemm_hook": 1, "gemm_twice": 1})
+    suite.fail(folder / "gemm_hook", "no CUPTI")
+    (tmp_path / suite.STARTED).write_text("nvidia-x/gemm_twice")
+    assert suite.made(folder, ["base", "gemm_hook", "gemm_twice", "no_attention"]) == ["base"]
+
+
 @pytest.fixture(scope="module")
 def dry_run(tmp_path_factory) -> tuple[str, Path]:
     folder = tmp_path_factory.mktemp("dry-run")
@@ -141,3 +194,31 @@ def test_a_fake_world_has_its_layout_in_the_recording(dry_run) -> None:
     capture = json.loads((dry_run[1] / "gpt3-15b-tp8" / "capture.json").read_text("utf-8"))
     assert (capture["fake_world"], capture["world_size"]) == (32, 32)
     assert capture["layout"] == {"pp": 4, "dp": 1, "tp": 8}
+
+
+@needs_torch
+def test_a_rank_without_neighbours_trains_on_numbers(tmp_path) -> None:
+    """What a fake world delivers is fresh memory, and weights would be NaN before long."""
+    script = f"""
+import sys
+sys.path.insert(0, {str(SUITE.parent)!r})
+import job, torch
+from lumos.capture import fake_world
+options = job.gpt.parse_arguments(
+    "--layers 2 --pp 2 --micro-batches 2 --hidden 32 --heads 2 --sequence 8".split()
+)
+class Fresh(job.gpt.Trainer):
+    def exchange(self, *arguments, **settings):
+        received = super().exchange(*arguments, **settings)
+        return None if received is None else received.fill_(float("nan"))
+job.LonelyTrainer.__bases__ = (Fresh,)
+with fake_world(2), job.connected(options) as layout:
+    trainer = job.LonelyTrainer(options, layout)
+    for _ in range(3):
+        trainer.step()
+    assert all(weight.isfinite().all() for weight in trainer.model.parameters())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

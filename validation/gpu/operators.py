@@ -1,7 +1,8 @@
 """The operator table: how long single operators take on this GPU, at sizes of training.
 
 Random data, buffers warm in no particular way: each run follows the one before. Times are of device
-events around a run of calls, divided by their number; five such runs.
+events around a run of calls, divided by their number; five such runs. The device sleeps until the
+host has launched a run, so that short operators are not timed by how fast they are launched.
 """
 
 from __future__ import annotations
@@ -20,6 +21,12 @@ COLUMNS = (
     "operator", "dtype", "shape", "flops", "bytes", "median_us", "min_us", "max_us", "calls_per_run"
 )  # fmt: skip
 RUNS, WARM_UP, RUN_S = 5, 3, 0.01
+MOST_CALLS = 100
+"""Of a run: a device takes about a thousand launches ahead, and an operator may make several."""
+CYCLES_PER_S = 2e9
+"""At least the clock of a GPU, so that a sleep is long enough."""
+LONGEST_SLEEP_S = 0.05
+"""Calls that block cannot be launched ahead: no longer sleep helps them."""
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
@@ -62,18 +69,24 @@ def _measure(call: Callable[[], Any], device: torch.device) -> tuple[list[float]
     """Microseconds a call in each run, and calls of a run."""
     for _ in range(WARM_UP):
         call()
+    begin = time.perf_counter()
     once_s = _run_s(call, 2, device) / 2
-    calls = max(3, min(1000, int(RUN_S / max(once_s, 1e-7))))
-    return [1e6 * _run_s(call, calls, device) / calls for _ in range(RUNS)], calls
+    launched_s = (time.perf_counter() - begin) / 2  # at most, for it contains the run itself
+    calls = max(3, min(MOST_CALLS, int(RUN_S / max(once_s, 1e-7))))
+    sleep_s = min(calls * launched_s, LONGEST_SLEEP_S)
+    return [1e6 * _run_s(call, calls, device, sleep_s) / calls for _ in range(RUNS)], calls
 
 
-def _run_s(call: Callable[[], Any], calls: int, device: torch.device) -> float:
+def _run_s(
+    call: Callable[[], Any], calls: int, device: torch.device, sleep_s: float = 0.0
+) -> float:
     if device.type != "cuda":
         begin = time.perf_counter()
         for _ in range(calls):
             call()
         return time.perf_counter() - begin
     begin_event, end_event = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda._sleep(int(sleep_s * CYCLES_PER_S))  # noqa: SLF001 - there is no public form
     begin_event.record()
     for _ in range(calls):
         call()

@@ -46,9 +46,12 @@ def pack(recordings: Path, names: Sequence[str], out: Path) -> list[str]:
     out.mkdir(parents=True, exist_ok=True)
     for number, members in enumerate(packs):
         if members:
-            with tarfile.open(out / f"pack-{number}.tar", "w") as file:
+            path = out / f"pack-{number}.tar"
+            begun = path.with_suffix(".part")
+            with tarfile.open(begun, "w") as file:
                 for name in members:
                     file.add(recordings / name, arcname=f"{recordings.name}/{name}")
+            begun.replace(path)  # whoever ends us in between finds the pack of before
     return left
 
 

@@ -4,8 +4,9 @@
 
 What is recorded in validation/gpu/<gpu>/ already is left out; the most valuable of the rest comes
 first, and the command stops in time. It leaves packs (at most 8 files, 30 MB) in DIR, by default
-$OUT, and prints what is still open; packs.py unpacks them into the project. An item that fails is
-told with its reason and does not stop the others.
+$OUT, and prints what is still open; packs.py unpacks them into the project. An item that fails, hangs
+or takes its process down is told with its reason and does not stop the others; packs are written as
+the recordings come, so that a command that is ended from outside loses little.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,9 @@ from packs import pack, size_of
 from ranks import remove_names
 
 PACKING_S = 15
+PACK_EVERY_S = 30.0
+LATE_S, LATE_FACTOR = 30.0, 3.0
+"""An item is given up when it takes so much longer, and so many times longer, than it may."""
 STARTED, FAILED = "started", "failed.json"
 
 
@@ -69,17 +74,17 @@ def work(names: Sequence[str], out: Path, end_s: float, *, dry_run: bool) -> Non
             print(f"{name}: no time left for its {item.seconds:.0f} s", flush=True)
             continue
         folder = out / gpu / name
+        (out / f"{STARTED}.part").write_text(f"{gpu}/{name}", encoding="utf-8")
+        (out / f"{STARTED}.part").replace(out / STARTED)  # whole, for who looks on
         folder.mkdir(parents=True, exist_ok=True)
-        (out / STARTED).write_text(f"{gpu}/{name}", encoding="utf-8")
         begin_s = time.time()
         try:
             record_item(item, folder, device, end_s - time.time())
             reason = None
         except Exception as error:
+            traceback.print_exc(limit=-3)
             reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-            (folder / FAILED).write_text(
-                json.dumps({"name": name, "reason": reason}) + "\n", "utf-8"
-            )
+            fail(folder, reason)
         tidy(device)
         (out / STARTED).unlink()
         told = f"failed, {reason}" if reason else f"{size_of(folder) / 1e6:.2f} MB"
@@ -137,6 +142,13 @@ def tidy(device: Any) -> None:
         torch.cuda.reset_peak_memory_stats(device)
 
 
+def fail(folder: Path, reason: str) -> None:
+    """Note why there is no recording in a folder; what was noted first stays."""
+    if not (folder / FAILED).exists():
+        text = json.dumps({"name": folder.name, "reason": reason}) + "\n"
+        (folder / FAILED).write_text(text, encoding="utf-8")
+
+
 # --- the process that looks after it ----------------------------------------------------------------
 
 
@@ -149,47 +161,80 @@ def supervise(out: Path, budget_s: float, only: Sequence[str] | None, *, dry_run
     remaining = [name for name in wanted if name not in known]
     with tempfile.TemporaryDirectory(prefix="lumos-gpu-") as scratch:
         while remaining and time.time() < end_s:
-            command = [
-                sys.executable,
-                __file__,
-                "--work",
-                scratch,
-                "--end-s",
-                str(end_s),
-                "--only",
-                *remaining,
-            ]
-            subprocess.run([*command, *(["--dry-run"] if dry_run else [])], check=False)
-            started = Path(scratch, STARTED)
-            if not started.exists():
+            arguments = ["--work", scratch, "--end-s", str(end_s), "--only", *remaining]
+            command = [sys.executable, __file__, *arguments, *(["--dry-run"] if dry_run else [])]
+            reason = look_after(
+                command, Path(scratch), end_s, lambda: _pack(scratch, gpu, wanted, out)
+            )
+            place = started(Path(scratch))
+            if place is None:
                 break
-            place = started.read_text(encoding="utf-8")
-            name = place.rpartition("/")[2]
-            text = json.dumps({"name": name, "reason": "it ended the process"}) + "\n"
-            Path(scratch, place, FAILED).write_text(text, encoding="utf-8")
-            started.unlink()
-            print(f"{name}: it ended the process; going on with the next", flush=True)
-            remaining = remaining[remaining.index(name) + 1 :]
-        deliver(Path(scratch, gpu), wanted, known, out)
+            fail(place, reason)
+            Path(scratch, STARTED).unlink()
+            print(f"{place.name}: {reason}", flush=True)
+            remaining = remaining[remaining.index(place.name) + 1 :]
+        tell(Path(scratch, gpu), wanted, known, _pack(scratch, gpu, wanted, out))
 
 
-def deliver(recordings: Path, wanted: Sequence[str], known: set[str], out: Path) -> None:
-    """Pack what was recorded, and say what is still open."""
-    made = [
-        name
-        for name in wanted
-        if (recordings / name).is_dir() and not (recordings / name / FAILED).exists()
+def look_after(
+    command: Sequence[str], scratch: Path, end_s: float, pack_now: Callable[[], Any]
+) -> str:
+    """Run a recording process to its end, or end it where an item hangs; why it has ended."""
+    seconds = {item.name: item.seconds for item in items()}
+    process = subprocess.Popen(command)
+    packed_s = time.time()
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(1)
+            return "it ended the process"
+        now_s, place = time.time(), started(scratch)
+        if place is not None:
+            most_s = LATE_S + LATE_FACTOR * seconds[place.name]
+            late = now_s - (scratch / STARTED).stat().st_mtime > most_s
+            if late or now_s > end_s + PACKING_S / 3:
+                process.kill()
+                process.wait()
+                return f"it was ended after {most_s:.0f} s" if late else "the time was up"
+        if now_s - packed_s > PACK_EVERY_S:
+            pack_now()
+            packed_s = time.time()
+
+
+def started(scratch: Path) -> Path | None:
+    """The folder of the item that is being recorded."""
+    try:
+        return scratch / (scratch / STARTED).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+
+
+def made(recordings: Path, wanted: Sequence[str]) -> list[str]:
+    """Items whose recordings are there and whole."""
+    under_way = started(recordings.parent)
+    folders = (recordings / name for name in wanted)
+    return [
+        folder.name
+        for folder in folders
+        if folder.is_dir() and folder != under_way and not (folder / FAILED).exists()
     ]
-    failed = {
-        name: json.loads((recordings / name / FAILED).read_text("utf-8"))["reason"]
-        for name in wanted
-        if (recordings / name / FAILED).exists()
-    }
-    left = pack(recordings, made, out) if made else []
-    done = known | (set(made) - set(left))
-    print(f"recorded: {len(made)}, packed: {len(made) - len(left)}, known before: {len(known)}")
-    for name, reason in failed.items():
-        print(f"failed: {name}: {reason}")
+
+
+def _pack(scratch: str, gpu: str, wanted: Sequence[str], out: Path) -> list[str]:
+    """Pack what is there; the items that did not fit."""
+    recordings = Path(scratch, gpu)
+    names = made(recordings, wanted)
+    return pack(recordings, names, out) if names else []
+
+
+def tell(recordings: Path, wanted: Sequence[str], known: set[str], left: Sequence[str]) -> None:
+    """Say what was recorded, what failed, and what is still open."""
+    names = made(recordings, wanted)
+    print(f"recorded: {len(names)}, packed: {len(names) - len(left)}, known before: {len(known)}")
+    for name in wanted:
+        with contextlib.suppress(FileNotFoundError):
+            failed = json.loads((recordings / name / FAILED).read_text("utf-8"))
+            print(f"failed: {name}: {failed['reason']}")
+    done = known | (set(names) - set(left))
     open_items = [name for name in wanted if name not in done]
     print(f"open: {', '.join(open_items) or 'nothing'}")
 

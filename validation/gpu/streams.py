@@ -210,7 +210,10 @@ def blocking_copies(case: Case) -> None:
     case.kernels("main")
     case.blocking("copy to pageable memory", case.here[:1024].cpu)
     case.copy("main", to_host=False)
-    case.copy("main", to_host=False, pinned=False)
+    case.blocking(
+        "copy from pageable memory",
+        lambda: case.copy("main", to_host=False, pinned=False),
+    )
     case.kernels("main")
     case.blocking("find what is not zero", case.here[:1024].nonzero)
 
@@ -267,6 +270,7 @@ def record_case(name: str, folder: Path, device: torch.device, size: int = 4096)
         "schema": "lumos.edges/1",
         "case": name,
         "of_each_step": case.edges,
+        "each_step_ends_with": "synchronize_device" if case.on_gpu else None,
         "streams": {stream: f"kernels on {stream}" for stream in case.streams},
     }
     write_truth(folder, "edges", document)
