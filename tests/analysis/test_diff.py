@@ -75,6 +75,28 @@ def test_a_kernel_that_only_one_program_has_is_structure() -> None:
     assert part.own_ns == (0, 30)
 
 
+@pytest.mark.parametrize("pauses", [((0,), (30,)), ((30,), (0,)), ((0, 20), (30, 0))])
+def test_a_pause_that_only_one_run_has_is_a_part(pauses: tuple[tuple[int, ...], ...]) -> None:
+    def job(lengths: tuple[int, ...]) -> Job:
+        drawing = Drawing()
+        rank = drawing.rank()
+        main, s1 = rank.thread(), rank.stream(1)
+        for length in lengths:
+            main.launch(s1, "kernel", 10, call=2)
+            if length:
+                main.gap(length)
+            main.work("work", 5)
+            main.synchronize(s1, duration=1)
+        return drawing.job()
+
+    found = diff(side(job(pauses[0])), side(job(pauses[1])))
+    assert found.first_replayed_ns == found.first_measured_ns
+    assert found.second_replayed_ns == found.second_measured_ns
+    assert found.change_ns == sum(part.change_ns for part in found.parts) != 0
+    if len(pauses[0]) == 1:  # one of the two programs has all rows of both
+        assert changes(found) == {"gaps": found.change_ns}
+
+
 def test_layers_are_parts_of_their_own() -> None:
     def two_layers(first: int, second: int) -> Job:
         drawing = Drawing()

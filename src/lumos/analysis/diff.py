@@ -222,8 +222,9 @@ Pair = tuple[int, int]
 def _sums(exchange: Exchange, runs: tuple[Timeline, Timeline]) -> list[tuple[Pair, Pair, Pair]]:
     """Of each part, in both jobs: tasks, their own time, their waiting [ns]."""
     sides = []
-    for job, columns, timeline in zip(exchange.jobs, exchange.columns, runs, strict=True):
-        wait = np.concatenate([rank.wait_ns for rank in timeline.ranks])
+    states = frozenset[int](), frozenset(range(len(exchange.players)))
+    for second, (job, columns) in enumerate(zip(exchange.jobs, exchange.columns, strict=True)):
+        wait = exchange.waits(states[second], runs[second], second=bool(second))
         delay = np.concatenate([job.programs[role].rows.delay_ns for role in job.placement.role])
         sides.append(
             [

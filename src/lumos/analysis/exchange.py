@@ -7,6 +7,9 @@ recorded delays. A state says which parts come from the second job:
     structure of     first          second
     matched rows     durations of either, part by part
     other rows       -              durations of their own job
+
+Where one job has but pauses more than the other, its structure is that of both: a pause that the
+other run did not have takes no time there.
 """
 
 from __future__ import annotations
@@ -59,6 +62,12 @@ class Exchange:
     columns: tuple[Columns, Columns] = field(repr=False)
 
     @property
+    def _fuller(self) -> bool:
+        """Whether the second job has the rows of the first and more."""
+        first, second = (len(columns.own_ns) for columns in self.columns)
+        return second > first
+
+    @property
     def tasks(self) -> int:
         """Rows of the larger job."""
         return max(len(columns.own_ns) for columns in self.columns)
@@ -84,12 +93,31 @@ class Exchange:
             ):
                 yield state, job, timeline
 
+    def waits(self, state: State, timeline: Timeline, *, second: bool) -> NDArray[np.int64]:
+        """What the rows of one job waited in the run of a state [ns], rank after rank."""
+        structure = self._structure(state)
+        found = []
+        for alignment, rank, of_role in zip(
+            self.alignments, timeline.ranks, self.jobs[second].placement.role, strict=True
+        ):
+            if structure == second:
+                found.append(rank.wait_ns)
+                continue
+            seen = alignment if second else alignment.swapped()  # from the structure to the job
+            wait = np.zeros(len(self.jobs[second].programs[of_role].rows), np.int64)
+            wait[seen.second] = rank.wait_ns[seen.first]
+            found.append(wait)
+        return np.concatenate(found)
+
+    def _structure(self, state: State) -> bool:
+        return self._has(state, STRUCTURE, otherwise=self._fuller)
+
     def _has(self, state: State, part: PartName, *, otherwise: bool) -> bool:
         """Whether a part comes from the second job; one that is equal in both goes with the structure."""
         return self.players.index(part) in state if part in self.players else otherwise
 
     def _variant(self, state: State) -> tuple[bool, bool, bool, bool]:
-        structure = self._has(state, STRUCTURE, otherwise=False)
+        structure = self._structure(state)
         lags, start, delays = (
             self._has(state, part, otherwise=structure) for part in (LAGS, START, DELAYS)
         )
@@ -116,7 +144,7 @@ class Exchange:
         return replace(job, programs=tuple(programs), lags=self.jobs[lags].lags)
 
     def _durations(self, graph: ExecutionGraph, state: State) -> NDArray[np.int64]:
-        structure = self._has(state, STRUCTURE, otherwise=False)
+        structure = self._structure(state)
         columns = self.columns[structure]
         second = np.zeros(len(self.players) + 1, bool)  # the last is what NONE indexes
         second[list(state)] = True
@@ -219,9 +247,11 @@ def _taken(
 
 
 def _same_structure(sides: Sequence[Columns], alignments: Sequence[Alignment]) -> bool:
-    """Whether every row but pauses has a partner, and all stand in the same order."""
+    """Whether every row has a partner but the pauses of one side, and all stand in the same order."""
     ordered = all((np.diff(alignment.second) > 0).all() for alignment in alignments)
-    return ordered and not any(side.alone.any() for side in sides)
+    pairs = sum(len(alignment.first) for alignment in alignments)
+    contained = pairs == min(len(side.own_ns) for side in sides)
+    return ordered and contained and not any(side.alone.any() for side in sides)
 
 
 def _delays_differ(programs: list[list[Program]], alignments: Sequence[Alignment]) -> bool:

@@ -99,9 +99,11 @@ def _named(program: Program, numbers: dict[PartName, int]) -> NDArray[np.int64]:
 def _passing(program: Program, matched: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Rows without a partner that are no other program: they took no time in the other run.
 
-    Those are pauses, and pieces of operators of which another piece has a partner.
+    Those are pauses that wait for nothing, and pieces of operators of which another piece has a
+    partner.
     """
     rows = program.rows
     known = matched & (rows.event != NONE)
     piece = (rows.kind == TaskKind.OPERATOR) & np.isin(rows.event, rows.event[known])
-    return ~matched & (piece | (rows.kind == TaskKind.GAP))
+    pause = (rows.kind == TaskKind.GAP) & (rows.awaits == NONE)
+    return ~matched & (piece | pause)
