@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lumos.analysis.baseline import Baseline, Basis, baseline, measured_period_ns
+from lumos.analysis.baseline import Baseline, Basis, Period, baseline, measured_periods
 from lumos.analysis.communication import StepCommunication, step_communication
 from lumos.analysis.prediction import Quantity, StepPrediction, host_ns, periods_ns
 from lumos.analysis.replay import StepReplay, compare, span_of
@@ -78,7 +78,7 @@ class Recording:
 class Replay:
     """One replayed step with everything that led to it: for figures, timelines and exports.
 
-    `period_ns` is the median period of the recorded steps, None where fewer than two were recorded.
+    `period` is the measured one of the step, or of steps like it; None where there is none.
     """
 
     step: str
@@ -87,7 +87,7 @@ class Replay:
     measured: Timeline = field(repr=False)
     replayed: Timeline = field(repr=False)
     figures: StepReplay
-    period_ns: int | None = None
+    period: Period | None = None
 
 
 def open_recording(
@@ -142,7 +142,7 @@ def replay_steps(
     """Each step on its own, from its recorded starting state; all steps by default."""
     chosen = recording.steps if steps is None else tuple(steps)
     blocks = [block_of(recording, name) for name in chosen]
-    period = measured_period_ns(recording.job, recording.measured)
+    periods = measured_periods(recording.job, recording.measured)
     with _naming_files(recording.files):
         replays = [
             _replay(name, *steps_of(recording.job, recording.measured, block, block + 1), drop)
@@ -150,8 +150,8 @@ def replay_steps(
         ]
     unprofiled = recording.unprofiled_ns
     return [
-        replace(one, period_ns=period, figures=replace(one.figures, unprofiled_ns=unprofiled))
-        for one in replays
+        replace(one, period=periods[block], figures=replace(one.figures, unprofiled_ns=unprofiled))
+        for one, block in zip(replays, blocks, strict=True)
     ]
 
 
@@ -197,9 +197,7 @@ def _replay(step: str, job: Job, measured: Timeline, drop: Collection[Rule]) -> 
 
 def baseline_of(replay: Replay, basis: Basis = Basis.BACK_TO_BACK) -> Baseline:
     """What the changes of a replayed step are run on: the step back to back, or once as recorded."""
-    return baseline(
-        replay.figures, replay.job, replay.graph, replay.measured, replay.period_ns, basis
-    )
+    return baseline(replay.figures, replay.job, replay.graph, replay.measured, replay.period, basis)
 
 
 def critical_path_of(replay: Replay, *, measured: bool = False) -> StepPath:

@@ -15,7 +15,8 @@ from lumos.analysis.baseline import (
     WARM_UP_COPIES,
     Baseline,
     Basis,
-    measured_period_ns,
+    Period,
+    measured_periods,
 )
 from lumos.analysis.cost import Cost, Grouping, costs, default_groupings, parse_groupings
 from lumos.errors import UsageError
@@ -203,18 +204,31 @@ def test_groupings_go_by_their_names() -> None:
         parse_groupings(["module"])
 
 
-def test_the_measured_period_is_the_median_of_the_recorded_steps() -> None:
-    """Steps end at 10, 30, 45 and 100: periods 20, 15 and 55."""
+def test_the_measured_period_is_the_steps_own_and_of_the_first_that_of_steps_like_it() -> None:
+    """Steps end at 10, 30, 41 and 96: periods 20, 11 and 55; the first is as long as the third."""
     drawn = Drawing()
     rank = drawn.rank()
     main = rank.thread()
-    for number, length in enumerate((10, 20, 15, 55)):
+    for number, length in enumerate((10, 20, 11, 55)):
         rank.block(f"step {number}")
         main.work("a", length)
     job = drawn.job()
-    assert measured_period_ns(job, simulate(lower(job))) == 20
+    assert measured_periods(job, simulate(lower(job))) == [
+        Period(11, own=False), Period(20, own=True), Period(11, own=True), Period(55, own=True),
+    ]  # fmt: skip
+
+
+def test_the_measured_period_is_unknown_where_no_step_is_before_it_or_like_it() -> None:
     alone = two_streams().job()
-    assert measured_period_ns(alone, simulate(lower(alone))) is None
+    assert measured_periods(alone, simulate(lower(alone))) == [None]
+    drawn = Drawing()
+    rank = drawn.rank()
+    main = rank.thread()
+    for number, length in enumerate((10, 20)):
+        rank.block(f"step {number}")
+        main.work("a", length)
+    job = drawn.job()
+    assert measured_periods(job, simulate(lower(job))) == [None, Period(20, own=True)]
 
 
 # --- what holds for every step

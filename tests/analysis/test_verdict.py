@@ -152,3 +152,15 @@ def test_a_sentence_reads_as_one() -> None:
     assert sentence_text(sentence) == "rank\\u202e 0 costs 38.00 ms of 603.00 ms (6.30 %)"
     assert share(gain, Amount(0, Unit.TIME, "b")).value is None
     assert sentence_text((Amount(None, Unit.TIME, "a"),)) == UNKNOWN
+
+
+def test_work_that_hardly_matters_is_no_verdict() -> None:
+    """main | ======= op 990 ======= | l |      a host nobody waits for but the end
+    s1                                 |= k 2 =|"""
+    drawn = Drawing()
+    rank = drawn.rank()
+    main, s1 = rank.thread(), rank.stream(1)
+    main.work("op", 990_000)
+    main.launch(s1, "k", 2_000)
+    main.synchronize(s1, duration=0)
+    assert truths(verdict_of(drawn)) == [Truth.HOST]

@@ -78,7 +78,7 @@ def test_the_verdict_names_the_class_that_gains_most() -> None:
 def test_the_error_stands_beside_the_answer() -> None:
     assert "+2.04 % off: gains below 4.00 ms are within its error" in basis_words(UNCHANGED)
     assert "-0.84 %" in basis_words(UNCHANGED)
-    assert "its measured period is unknown" in basis_words(ALONE)
+    assert "Its measured period is unknown" in basis_words(ALONE)
 
 
 def test_every_rung_has_its_words() -> None:

@@ -36,6 +36,10 @@ each of its parts made faster, the period is that of ten copies more to 0.2 % of
 COPIES = WARM_UP_COPIES + MEASURED_COPIES + FOLLOWING_COPIES
 
 
+LIKE_SHARE = 0.1
+"""Steps are alike whose measured spans differ by no more than this share."""
+
+
 class Basis(Enum):
     """How the step is run."""
 
@@ -44,12 +48,20 @@ class Basis(Enum):
 
 
 @dataclass(frozen=True)
+class Period:
+    """A step's measured period [ns]: its own, or the median of steps like it where that is unknown."""
+
+    length_ns: int
+    own: bool
+
+
+@dataclass(frozen=True)
 class Unchanged:
     """A step as it is, in the run that changes are held against; times in ns.
 
     `length_ns` is its period back to back, or its span from the recorded start; `measured_ns` the
-    same as recorded (the median period of the recorded steps, or the step's span), None where that
-    is unknown. `replay_error_pct` is the error of the step replayed by rules alone.
+    same as recorded, None where that is unknown. Its period is the step's `own`, or else that of
+    steps like it. `replay_error_pct` is the error of the step replayed by rules alone.
     """
 
     step: str
@@ -57,6 +69,7 @@ class Unchanged:
     length_ns: int
     measured_ns: int | None
     replay_error_pct: float | None
+    own: bool = True
 
     @property
     def error_pct(self) -> float | None:
@@ -125,14 +138,14 @@ def baseline(
     job: Job,
     graph: ExecutionGraph,
     measured: Timeline,
-    period_ns: int | None,
+    period: Period | None,
     basis: Basis = Basis.BACK_TO_BACK,
 ) -> Baseline:
     """What to run the changes of a replayed step on: `job` and `graph` are those that were replayed.
 
     Recorded delays that no rule explains are kept. Back to back those of device tasks that ran
-    beside the next recorded step are left out: the next copy takes its place. `period_ns` is the
-    measured period, where it is known.
+    beside the next recorded step are left out: the next copy takes its place. `period` is the
+    measured one, where it is known.
     """
     step, copies, start = job, 1, 0
     order: tuple[NDArray[np.intp] | None, ...] = (None,) * len(job.placement.role)
@@ -142,11 +155,13 @@ def baseline(
         job, graph, order = settled.job, settled.graph, settled.order
     times = run(graph, delays=True)
     if basis is Basis.ONCE:
-        low, high = _span_ns(job, measured)
-        start, period_ns = _span_ns(job, to_timeline(graph, times))[0], high - low
+        low, high = _span_ns(job, measured) or (0, 0)
+        start, _ = _span_ns(job, to_timeline(graph, times)) or (0, 0)
+        period = Period(high - low, own=True)
     mark = _marks(job, graph, copies)
     length = _length_ns(basis, start, _ends_ns(mark, copies, times.end_ns))
-    unchanged = Unchanged(figures.step, basis, length, period_ns, figures.error_pct)
+    measured_ns, own = (period.length_ns, period.own) if period is not None else (None, True)
+    unchanged = Unchanged(figures.step, basis, length, measured_ns, figures.error_pct, own)
     return Baseline(unchanged, step, job, graph, mark, copies, start, order)
 
 
@@ -157,32 +172,48 @@ def _run_as(basis: Basis, step: Job) -> Settled:
     return settle(step)
 
 
-def measured_period_ns(job: Job, measured: Timeline) -> int | None:
-    """Median period of the recorded steps [ns]; None where fewer than two were recorded."""
-    ends: list[int] = []
-    for block in range(len(job.programs[0].blocks)):
-        last = [
-            int(run.end_ns[chosen].max())
-            for role, run in zip(job.placement.role, measured.ranks, strict=True)
-            if (chosen := counted_rows(p := job.programs[role]) & (p.rows.block == block)).any()
-        ]
-        ends += [max(last)] if last else []
-    periods = sorted(after - before for before, after in itertools.pairwise(ends))
-    return periods[(len(periods) - 1) // 2] if periods else None
+def measured_periods(job: Job, measured: Timeline) -> list[Period | None]:
+    """The measured period of each step: from the last end of the step before it to its own.
+
+    That of the first step is unknown: it is the median of the steps like it. None without any.
+    """
+    spans = [_span_ns(job, measured, block) for block in range(len(job.programs[0].blocks))]
+    periods = [None] + [
+        now[1] - before[1] if now and before else None for before, now in itertools.pairwise(spans)
+    ]
+    found: list[Period | None] = []
+    for span, period in zip(spans, periods, strict=True):
+        if period is not None:
+            found.append(Period(period, own=True))
+            continue
+        like = sorted(
+            theirs
+            for other, theirs in zip(spans, periods, strict=True)
+            if span and other and theirs is not None and _alike(span, other)
+        )
+        found.append(Period(like[(len(like) - 1) // 2], own=False) if like else None)
+    return found
 
 
-def _span_ns(job: Job, run: Timeline) -> tuple[int, int]:
-    """First start and last end of the rows that count [ns]; (0, 0) where there are none."""
-    chosen = [counted_rows(job.programs[role]) for role in job.placement.role]
-    starts = [
-        rank.start_ns[rows].min()
+def _alike(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    lengths = one[1] - one[0], other[1] - other[0]
+    return max(lengths) - min(lengths) <= LIKE_SHARE * max(lengths)
+
+
+def _span_ns(job: Job, run: Timeline, block: int | None = None) -> tuple[int, int] | None:
+    """First start and last end of the rows that count [ns], of all steps or one; None without any."""
+    chosen = [
+        counted_rows(program) & (True if block is None else program.rows.block == block)
+        for program in (job.programs[role] for role in job.placement.role)
+    ]
+    spans = [
+        (int(rank.start_ns[rows].min()), int(rank.end_ns[rows].max()))
         for rank, rows in zip(run.ranks, chosen, strict=True)
         if rows.any()
     ]
-    ends = [
-        rank.end_ns[rows].max() for rank, rows in zip(run.ranks, chosen, strict=True) if rows.any()
-    ]
-    return int(min(starts, default=0)), int(max(ends, default=0))
+    if not spans:
+        return None
+    return min(low for low, _ in spans), max(high for _, high in spans)
 
 
 def counted_rows(program: Program) -> NDArray[np.bool_]:

@@ -22,6 +22,8 @@ from lumos.graph.job import CollectiveKind
 
 LEAST_PCT = 3.0
 """A claim about less of the step than that is none."""
+LEAST_WORK_PCT = 0.5
+"""Work whose double speed saves less of the step than that limits nothing."""
 MOST_CLAIMS = 2
 MUCH_MORE = 2.0
 """A stage is blamed in place of one of its ranks where it costs so many times as much."""
@@ -168,6 +170,8 @@ def _work(answers: Answers) -> Iterator[Claim]:
     if found is None:
         return
     place, one = found
+    if answers.costs.unchanged.share_pct(one.gain_half_ns) < LEAST_WORK_PCT:
+        return
     half = time(one.gain_half_ns, f"/cost/steps/0/costs/{place}/gain_half_ms")
     sentence = (
         "Of its work ", Name(one.label.replace("_", " ")), " matters most: twice as fast it would save ",

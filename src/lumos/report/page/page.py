@@ -74,8 +74,9 @@ def _figures(answers: Answers) -> list[Figure]:
         ),
     ]
     if unchanged.basis is Basis.BACK_TO_BACK:
-        note: Sentence = ("period unknown: one step recorded",)
+        note: Sentence = ("its period is unknown: no step before it",)
         if unchanged.measured_ns is not None:
-            note = ("median period measured ", time(unchanged.measured_ns, f"{of}/measured_ms"))
+            words = "period measured " if unchanged.own else "steps like it had a period of "
+            note = (words, time(unchanged.measured_ns, f"{of}/measured_ms"))
         found.append(Figure("Run back to back", time(unchanged.length_ns, f"{of}/length_ms"), note))
     return found

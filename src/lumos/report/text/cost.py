@@ -91,14 +91,15 @@ def basis_words(unchanged: Unchanged) -> str:
     """What the run is that changes are held against, and how far it is off."""
     words = []
     if unchanged.measured_ns is not None and unchanged.error_pct is not None:
-        what = "its median period" if unchanged.basis is Basis.BACK_TO_BACK else "its span"
+        period = "its period" if unchanged.own else "the median period of steps like it"
+        what = period if unchanged.basis is Basis.BACK_TO_BACK else "its span"
         words.append(
             f"Measured: {ms(unchanged.measured_ns):.2f} ms, {what}; the run is "
             f"{unchanged.error_pct:+.2f} % off: gains below {ms(unchanged.error_ns or 0):.2f} ms "
             "are within its error."
         )
     else:
-        words.append("One step alone was recorded: its measured period is unknown.")
+        words.append("Its measured period is unknown: no step before it, or like it, was recorded.")
     if unchanged.replay_error_pct is not None:
         words.append(f"Replay error of the step by rules: {unchanged.replay_error_pct:+.2f} %.")
     return " ".join(words)
