@@ -136,6 +136,10 @@ class Rank:
         self.processors.append(Processor(True, f"stream {number}", device, number))
         return len(self.processors) - 1
 
+    def worker(self, number: int) -> int:
+        """A new stream whose tasks the host runs, as gloo's are."""
+        return self.stream(number, device=-2)
+
     def block(self, name: str) -> None:
         """Rows from here on belong to a new block."""
         self.blocks.append(name)

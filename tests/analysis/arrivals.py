@@ -72,11 +72,12 @@ def moments(run: RankTimeline, rows: Iterable[int]) -> set[int]:
 
 
 def computing(program: Program, run: RankTimeline) -> set[int]:
-    """The nanoseconds in which the device computes or copies; where none does, the host's operators."""
+    """The nanoseconds in which the device computes or copies; where there is none, the host's operators."""
     kinds = [TaskKind(kind) for kind in program.rows.kind.tolist()]
     on_device = program.rows.on_device.tolist()
     device = [
         row for row, kind in enumerate(kinds) if on_device[row] and kind != TaskKind.COLLECTIVE
     ]
     operators = [row for row, kind in enumerate(kinds) if kind == TaskKind.OPERATOR]
-    return moments(run, device or operators)
+    gpu = any(one.device >= 0 for one in program.processors)
+    return moments(run, device if gpu else operators)

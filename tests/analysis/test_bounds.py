@@ -226,7 +226,7 @@ def test_where_the_host_computes_it_is_no_overhead() -> None:
     drawn = Drawing()
     drawn.group("all", 0)
     rank = drawn.rank()
-    main, queue = rank.thread(), rank.stream(1)
+    main, queue = rank.thread(), rank.worker(1)
     main.work("aten::mm", 50)
     main.collective(queue, "gloo:all_reduce", 10, "all")
     _, found = rungs(drawn.job())

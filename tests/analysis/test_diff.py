@@ -149,7 +149,7 @@ def test_a_rank_on_its_own_waits_for_its_peers_as_in_the_job() -> None:
     group = drawing.group("all", 0, 1)
     for work in (10, 70):
         rank = drawing.rank()
-        main, s1 = rank.thread(), rank.stream(1)
+        main, s1 = rank.thread(), rank.worker(1)
         main.work("work", work)
         main.collective(s1, "all-reduce", 5, group, call=0)
     job = drawing.job()

@@ -235,6 +235,36 @@ def test_time_between_the_rows_of_a_thread_is_the_hosts() -> None:
     assert measured_causes(drawn, late) == {Cause.HOST_BOUND: 90_000 + 21 - 5}
 
 
+def test_a_gpu_that_does_nothing_in_a_step_is_idle_whatever_its_host_does() -> None:
+    drawn = Drawing()
+    drawn.group("all", 0, 1)
+    for _ in range(2):
+        rank = drawn.rank()
+        main, stream = rank.thread(), rank.stream(1)
+        main.work("op", 50)
+        main.collective(stream, "all_reduce", 30, "all", call=10)
+    quiet = drawn.rank()
+    quiet.stream(1)
+    quiet.thread().work("op", 50)
+    job = drawn.job()
+    one, without = broken_down(job), broken_down(job, 2)
+    assert (one.parts.exposed_compute_ns, one.parts.exposed_communication_ns) == (0, 30)
+    assert causes(one) == {Cause.HOST_BOUND: 50}
+    assert (without.parts.exposed_compute_ns, without.utilization.tolist()) == (0, [0])
+    assert causes(without) == {Cause.HOST_BOUND: 50}
+
+
+def test_where_there_is_no_gpu_the_operators_are_the_compute() -> None:
+    drawn = Drawing()
+    drawn.group("all", 0)
+    rank = drawn.rank()
+    main, worker = rank.thread(), rank.worker(1)
+    main.work("op", 50)
+    main.collective(worker, "gloo:all_reduce", 30, "all", call=10)
+    one = broken_down(drawn.job())
+    assert (one.parts.exposed_compute_ns, one.parts.exposed_communication_ns) == (50, 30)
+
+
 def test_waiting_for_peers_is_in_the_exposed_communication() -> None:
     """
     rank 0 | l |........ all-reduce waits ........|= transfer =|

@@ -138,9 +138,9 @@ def laid_along(pieces: list[Piece], length: int) -> Counter[Cause]:
 
 
 def works(program: Program) -> NDArray[np.bool_]:
-    """Rows in which the device works; where it only communicates the operators do."""
+    """Rows in which the device works; without a GPU the host's operators do."""
     rows = program.rows
-    if (rows.on_device & (rows.kind != TaskKind.COLLECTIVE)).any():
+    if any(one.device >= 0 for one in program.processors):
         return rows.on_device
     return rows.on_device | (rows.kind == TaskKind.OPERATOR)
 

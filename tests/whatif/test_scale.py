@@ -120,7 +120,7 @@ def test_where_the_host_computes_its_operators_are_no_overhead() -> None:
     drawn = Drawing()
     drawn.group("all", 0)
     rank = drawn.rank()
-    main, queue = rank.thread(), rank.stream(1)
+    main, queue = rank.thread(), rank.worker(1)
     main.work("aten::mm", 10)
     main.gap(7)
     main.collective(queue, "gloo:all_reduce", 20, "all")

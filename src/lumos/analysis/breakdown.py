@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lumos.compiled import compiled
 from lumos.graph.job import Program, TaskKind
+from lumos.graph.labels import host_computes
 from lumos.graph.timeline import RankTimeline
 
 
@@ -56,10 +57,9 @@ def working_rows(program: Program) -> tuple[NDArray[np.bool_], NDArray[np.bool_]
     """
     rows = program.rows
     communicates = rows.kind == TaskKind.COLLECTIVE
-    computes = rows.on_device & ~communicates
-    if not computes.any():
-        computes = rows.kind == TaskKind.OPERATOR
-    return computes, communicates
+    if host_computes(program):
+        return rows.kind == TaskKind.OPERATOR, communicates
+    return rows.on_device & ~communicates, communicates
 
 
 def union(run: RankTimeline, chosen: NDArray[np.bool_], begin_ns: int, end_ns: int) -> Intervals:

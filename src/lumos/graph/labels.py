@@ -53,9 +53,13 @@ def labels(program: Program, by: By) -> Labels:
 
 
 def host_computes(program: Program) -> bool:
-    """Whether the work of this program is done by its host: no device task but communication."""
+    """Whether the work of this program is done by its host: no device task but communication.
+
+    A GPU that only communicates, or does nothing in a step, makes no computer of its host.
+    """
     rows = program.rows
-    return not (rows.on_device & (rows.kind != TaskKind.COLLECTIVE)).any()
+    computes = rows.on_device & (rows.kind != TaskKind.COLLECTIVE)
+    return not computes.any() and all(one.device < 0 for one in program.processors)
 
 
 def _class(program: Program) -> Labels:
