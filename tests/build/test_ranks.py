@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from lumos.build import build
 from lumos.build.clocks import align_clocks
+from lumos.errors import UnusableInputError
 from lumos.fit import fit
 from lumos.graph.job import NONE, CollectiveKind, Job, TaskKind
 from lumos.graph.timeline import Timeline
@@ -78,6 +79,20 @@ def test_ranks_are_aligned_through_others_where_they_share_nothing() -> None:
 def test_a_rank_that_shares_nothing_has_no_clock() -> None:
     assert align_clocks([{("a", 0): 5}, {("b", 0): 9}])[1] is None
     assert align_clocks([]) == []
+
+
+def lone_rank(rank: int, begin_us: float) -> DrawnTrace:
+    """One kernel, no communication."""
+    drawn = DrawnTrace(rank, 2)
+    drawn.op("aten::mm", begin_us, begin_us + 10)
+    return drawn
+
+
+def test_ranks_that_nothing_links_are_refused_where_they_ran_at_other_times() -> None:
+    """Nine minutes apart may be two clocks, two hours apart are two runs."""
+    build_all([lone_rank(0, 0), lone_rank(1, 9 * 60e6)])
+    with pytest.raises(UnusableInputError, match=r"recorded 2\.0 hours apart: give traces of one"):
+        build_all([lone_rank(0, 0), lone_rank(1, 2 * 3600e6)])
 
 
 @cache

@@ -11,10 +11,14 @@ import numpy as np
 from lumos.build.clocks import Clock, align_clocks
 from lumos.build.collectives import Communication
 from lumos.build.groups import infer_groups
+from lumos.errors import UnusableInputError
 from lumos.graph.finding import Finding
 from lumos.graph.job import ALL_MEMBERS_WAIT, NONE, Collective, CollectiveKind, Program
 from lumos.graph.timeline import RankTimeline
 from lumos.graph.trace import ProcessGroup, Trace
+
+LONGEST_APART_NS = 600 * 10**9
+"""Clocks that nobody keeps drift by minutes at most: what is further apart is of another run."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,10 @@ def match_ranks(
     runs: Sequence[RankTimeline],
     described: Sequence[Sequence[Communication]],
 ) -> Matched:
-    """Give every collective its group, drop groups that do not match, align the clocks."""
+    """Give every collective its group, drop groups that do not match, align the clocks.
+
+    Raises UnusableInputError for a rank that no collective links and that ran at another time.
+    """
     ranks = [trace.rank if trace.rank is not None else n for n, trace in enumerate(traces)]
     groups = _groups(traces, described)
     programs = [
@@ -61,7 +68,27 @@ def match_ranks(
         else replace(run, start_ns=clock.correct(run.start_ns), end_ns=clock.correct(run.end_ns))
         for run, clock in zip(runs, clocks, strict=True)
     ]
+    _refuse_other_runs(traces, runs, clocks)
     return Matched(tuple(programs), tuple(runs), tuple(groups), tuple(findings))
+
+
+def _refuse_other_runs(
+    traces: Sequence[Trace], runs: Sequence[RankTimeline], clocks: Sequence[Clock | None]
+) -> None:
+    """One run from here to there would be mostly nothing: traces of two jobs in one folder."""
+    reference, begin, end = None, 0, 0
+    for trace, run, clock in zip(traces, runs, clocks, strict=True):
+        if not len(run):
+            continue
+        low, high = int(run.start_ns.min()), int(run.end_ns.max())
+        if reference is None:
+            reference, begin, end = trace, low, high
+        elif clock is None and (apart := max(low - end, begin - high)) > LONGEST_APART_NS:
+            raise UnusableInputError(
+                f"{reference.source} and {trace.source}: no collective links them, and they were "
+                f"recorded {apart / 3.6e12:.1f} hours apart: give traces of one run only "
+                "(lumos diff compares two)"
+            )
 
 
 def _groups(
