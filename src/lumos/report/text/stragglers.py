@@ -243,7 +243,7 @@ def _words(found: Stragglers) -> Text:
         words += "Typical is the mean of all computes of a type, the median of its transfers."
     else:
         words += (
-            "Typical is the median rank's median step, row by row: "
+            "Typical is the median rank's median step, row by row (of two the faster one): "
             f"{found.compared_pct:.1f} % of the time is held against other ranks, "
             f"{found.alone_pct:.1f} % only against other steps of the same rank."
         )

@@ -77,7 +77,7 @@ def stragglers_panel(answers: Answers) -> Panel:
     typical = (
         "the mean of all computes of a type, the median of its transfers"
         if whole_operations
-        else "the median rank's median step, row by row"
+        else "the median rank's median step, row by row (of two the faster one)"
     )
     view = View(ranks, tuple(one for one in tables if one.rows), typical)
     return Panel("stragglers", title, calls, _lead(step, at), "stragglers.html", view)
