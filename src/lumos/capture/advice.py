@@ -1,8 +1,9 @@
 """Advice: the lines to add to a training loop, for the frameworks that people train with.
 
-The hooks are those of torchtitan 0.1 (`Trainer.train`), Megatron-LM core 0.7 to 0.14 (`train` in
-`megatron/training/training.py`), Lightning 2 (`Callback`), transformers 4 and 5 (`TrainerCallback`),
-and DeepSpeed 0.3 and newer (`is_gradient_accumulation_boundary`, PR 402).
+The hooks are those of torchtitan 0.1 and newer (`Trainer.train`, which has moved from `train.py` to
+`trainer.py`), Megatron-LM core 0.7 and newer (`train` in `megatron/training/training.py`), Lightning
+2 (`Callback`), transformers 4 and 5 (`TrainerCallback`), and DeepSpeed 0.3 and newer
+(`is_gradient_accumulation_boundary`, PR 402).
 """
 
 from __future__ import annotations
@@ -36,14 +37,15 @@ with Capture("traces") as capture:
 TORCHTITAN = Advice(
     "torchtitan",
     "torchtitan: nothing to add, lumos capture -- torchrun ... -m torchtitan.train ... follows its\n"
-    "optimizer. Or in Trainer.train() of torchtitan/train.py, with its own profiling switched off:",
+    "optimizer. Or in Trainer.train() of torchtitan/trainer.py (once torchtitan/train.py), with its own\n"
+    "profiling switched off:",
     """
 from lumos.capture import Capture
 
 with Capture("traces") as capture:  # around the loop
     while ...:
         self.train_step(data_iterator)
-        capture.step()  # where torch_profiler.step() is called
+        capture.step()  # where the profiler's step() is called
 """,
 )
 MEGATRON = Advice(

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,9 @@ class StepProfiler:
         )
         profile.step_num = step
         try:
-            profile.__enter__()
+            with warnings.catch_warnings():  # of what is forgotten between cycles: we make one
+                warnings.filterwarnings("ignore", message="Warning: Profiler clears events")
+                profile.__enter__()
         except Exception:
             KinetoStepTracker.erase_step_count(_STEP)
             raise
