@@ -160,7 +160,7 @@ def test_data_loading_is_apart_from_the_host() -> None:
     assert {one.label: one.own_ns for one in found.costs} == {
         "data_loading": 50,
         "host": 10,
-        "other": 5,
+        "other_work": 5,
     }
 
 

@@ -56,14 +56,14 @@ def host_beside_device(work: int, kernel: int, *, extra: bool = False) -> Job:
 
 def test_what_is_hidden_behind_something_longer_changes_nothing() -> None:
     found = diff(side(host_beside_device(10, 100)), side(host_beside_device(60, 130)))
-    assert changes(found) == {"other": 30}
+    assert changes(found) == {"other_work": 30}
     assert found.change_ns == 30
 
 
 def test_parts_that_change_the_same_time_share_it_evenly() -> None:
     """From 100 to 80 only if both become shorter: each order gives the second one all of it."""
     found = diff(side(host_beside_device(100, 100)), side(host_beside_device(80, 80)))
-    assert changes(found) == {"other": -10, "operators": -10}
+    assert changes(found) == {"other_work": -10, "operators": -10}
     assert {(p.lowest_ns, p.highest_ns) for p in found.parts if p.change_ns} == {(-20, 0)}
 
 
@@ -109,7 +109,7 @@ def test_layers_are_parts_of_their_own() -> None:
         return replace(job, programs=(replace(job.programs[0], rows=rows),))
 
     found = diff(side(two_layers(50, 40)), side(two_layers(55, 38)))
-    assert changes(found) == {"other 0": 5, "other 1": -2}
+    assert changes(found) == {"other_work 0": 5, "other_work 1": -2}
 
 
 def test_work_under_way_at_the_start_is_a_part() -> None:
@@ -141,7 +141,7 @@ def test_what_the_replay_does_not_reproduce_stands_by_itself() -> None:
     first = side(host_beside_device(10, 100))
     second = replace(side(host_beside_device(10, 120)), measured_ns=126)
     found = diff(first, second)
-    assert changes(found) == {"other": 20, "not reproduced by the replay": 5}
+    assert changes(found) == {"other_work": 20, "not reproduced by the replay": 5}
 
 
 def test_a_rank_on_its_own_waits_for_its_peers_as_in_the_job() -> None:
@@ -157,7 +157,7 @@ def test_a_rank_on_its_own_waits_for_its_peers_as_in_the_job() -> None:
     run = simulate(graph)
     first, second = (side_of_rank(f"rank {rank}", job, graph, run, rank) for rank in (0, 1))
     assert (first.measured_ns, second.measured_ns) == (75, 75)
-    assert changes(diff(first, second)) == {"waiting for peers": -60, "other": 60}
+    assert changes(diff(first, second)) == {"waiting for peers": -60, "other_work": 60}
     with pytest.raises(UsageError, match="rank 2 was not traced; traced are ranks 0, 1"):
         side_of_rank("rank 2", job, graph, run, 2)
 
@@ -204,7 +204,7 @@ def test_changes_are_the_means_over_all_orders(first, second) -> None:
 
     found = diff(side(job(*first)), side(job(*second)))
     by_label = {part.label: part.change_ns for part in found.parts}
-    names = ("runtime calls", "operators", "other")
+    names = ("runtime calls", "operators", "other_work")
     for name, expected in zip(names, by_hand(first, second), strict=True):
         assert abs(by_label.get(name, 0) - expected) <= 2  # whole ns that add up
 

@@ -154,21 +154,21 @@ def _replay(recording: predict.Recording, output: Path) -> None:
         one.graph.self_check()
         _replay_is_sane(one)
     replay_report(placement, figures, predictions, findings, dropped=[], files=[])
-    _paths(replays)
+    _paths(recording, replays)
     StepRun(replays[-1]).frame()
     for one in (replays[0], replays[-1]):
         file = write_timeline(output, one)
         file.unlink()
 
 
-def _paths(replays: list[predict.Replay]) -> None:
+def _paths(recording: predict.Recording, replays: list[predict.Replay]) -> None:
     """Critical paths are as long as their runs, and no task on one has any slack."""
     paths = [
         predict.critical_path_of(one, measured=measured)
         for one in replays
         for measured in (False, True)
     ]
-    document = critical_path_document(paths)
+    document = critical_path_document(recording.job.placement, paths, recording.findings)
     _finite(document, "critical path")
     _valid("critical_path", document)
     for step in document["steps"]:

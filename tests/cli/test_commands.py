@@ -119,3 +119,10 @@ def test_the_begin_of_a_step_behind_the_last_one_holds_nothing_and_harms_nothing
 def test_usage_says_once_that_paths_can_be_several(cli: Cli, verb: str) -> None:
     usage = cli(verb, "--help").out.splitlines()[0]
     assert usage.count("...") == 1
+
+
+def test_the_command_line_is_a_module_too() -> None:
+    found = subprocess.run(
+        [sys.executable, "-m", "lumos", "--version"], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.startswith("lumos ")

@@ -9,7 +9,7 @@ import pytest
 
 import lumos
 from lumos.graph.job import NONE, CollectiveKind, TaskKind
-from lumos.graph.labels import HOST, By, labels
+from lumos.graph.labels import HOST, OTHER_WORK, By, labels
 from tests.drawing import Drawing
 
 RECORDINGS = Path(__file__).parents[2] / "recordings"
@@ -31,7 +31,7 @@ def test_beside_a_gpu_host_rows_are_one_class_and_device_rows_go_by_their_kind()
     main.launch(s1, "Memcpy", 3, kind=TaskKind.COPY)
     main.collective(s2, "nccl", 7, group, CollectiveKind.ALL_GATHER)
     program = drawing.program()
-    assert of(program, By.CLASS) == [HOST, HOST, "other", HOST, "copy", HOST, "all_gather"]
+    assert of(program, By.CLASS) == [HOST, HOST, OTHER_WORK, HOST, "copy", HOST, "all_gather"]
     assert of(program, By.STREAM) == [
         "main", "main", "stream 1", "main", "stream 1", "main", "stream 2",
     ]  # fmt: skip
@@ -58,7 +58,7 @@ def test_equal_names_share_one_label():
     main.collective(s1, "a", 7, first)
     main.collective(s1, "b", 7, second)
     found = labels(drawing.program(), By.CLASS)
-    assert found.texts == (HOST, "other", "all_reduce")
+    assert found.texts == (HOST, OTHER_WORK, "all_reduce")
     assert found.rows_of("all_reduce").sum() == 2
     assert not found.rows_of("broadcast").any()
 

@@ -13,6 +13,7 @@ from lumos.analysis.path_segments import Segment
 from lumos.analysis.path_sums import Part, PathSums
 from lumos.analysis.step_path import NearCritical, Ran, StepPath
 from lumos.graph.finding import Finding
+from lumos.graph.labels import OTHER_WORK
 from lumos.report.text.critical_path import critical_path_report, verdict
 from tests.report.test_text import compare, text_of
 
@@ -101,7 +102,7 @@ def test_stretches_that_are_not_shown_are_counted_with_their_time() -> None:
 
 def test_the_name_of_a_template_takes_one_line_of_a_stretch() -> None:
     template = "void multi_tensor_apply_kernel<" + ", ".join(["TensorListMetadata<4>"] * 20) + ">"
-    one = replace(FOUND.segments[0], kinds=(("other", MS),), operators=((template, MS),))
+    one = replace(FOUND.segments[0], kinds=((OTHER_WORK, MS),), operators=((template, MS),))
     text = text_of(critical_path_report([replace(FOUND, segments=(one,))]), 160)
     assert "void multi_tensor_apply_kernel<TensorLi… 1.00" in text
     assert template[:60] not in " ".join(text.split())

@@ -11,7 +11,7 @@ import pytest
 from lumos.analysis.straggler_causes import Cause
 from lumos.analysis.stragglers import Group, StepStragglers, Stragglers
 from lumos.graph.finding import Finding
-from lumos.graph.job import Grain
+from lumos.graph.job import Grain, Placement
 from lumos.report.documents.encoding import encode
 from lumos.report.documents.stragglers import stragglers_document
 from lumos.report.frames.stragglers import stragglers_frame
@@ -20,6 +20,8 @@ from tests.report.test_text import compare, text_of
 
 MS = 1_000_000
 REAL, EVEN = 120, 100
+
+PLACEMENT = Placement((0, 1, 2, 3), (0, 1, 2, 3), 4)
 
 
 def group(alone_ms: float, cost_ms: float) -> Group:
@@ -125,8 +127,8 @@ def test_every_cause_has_its_words() -> None:
 
 
 def test_a_document_has_milliseconds_and_null_for_unknown() -> None:
-    document = json.loads(encode(stragglers_document(MANY, FINDINGS)))
-    assert list(document) == ["schema", "steps", "overall", "compared_pct", "findings"]
+    document = json.loads(encode(stragglers_document(PLACEMENT, MANY, FINDINGS)))
+    assert list(document) == ["schema", "job", "steps", "overall", "compared_pct", "findings"]
     first, second = document["steps"][:2]
     assert (first["measured_ms"], first["without_delay_ms"]) == (126, 120)
     assert (first["without_stragglers_ms"], first["slowdown"]) == (100, 1.2)
@@ -140,7 +142,7 @@ def test_a_document_has_milliseconds_and_null_for_unknown() -> None:
     assert document["overall"]["slowdown"] == 1.2
     nothing = replace(STALLED[0], without_stragglers_ns=0)
     found = Stragglers((nothing,), Grain.KERNEL, 100, 0)
-    assert stragglers_document(found, [])["overall"]["slowdown"] is None
+    assert stragglers_document(PLACEMENT, found, [])["overall"]["slowdown"] is None
 
 
 def test_a_frame_has_a_row_a_step_and_group() -> None:

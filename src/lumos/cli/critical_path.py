@@ -77,7 +77,7 @@ def critical_path(
     if json:
         from lumos.report.documents.critical_path import critical_path_document
 
-        print_json(critical_path_document(found))
+        print_json(critical_path_document(recording.job.placement, found, recording.findings))
     else:
         from lumos.report.text.critical_path import critical_path_report
 

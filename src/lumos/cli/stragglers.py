@@ -62,7 +62,7 @@ def stragglers(
     if json:
         from lumos.report.documents.stragglers import stragglers_document
 
-        print_json(stragglers_document(found, recording.findings))
+        print_json(stragglers_document(recording.job.placement, found, recording.findings))
     else:
         from lumos.report.text.stragglers import stragglers_report
 

@@ -18,6 +18,8 @@ from lumos.graph.work import Phase, WorkKind, kind_of_operator
 
 HOST = "host"
 """The class of host rows beside a GPU: operators, calls and gaps."""
+OTHER_WORK = "other_work"
+"""The class of WorkKind.OTHER; by itself "other" is the idle part of a breakdown."""
 
 
 class By(Enum):
@@ -64,7 +66,7 @@ def host_computes(program: Program) -> bool:
 
 def _class(program: Program) -> Labels:
     rows = program.rows
-    words = [HOST, *(kind.name.lower() for kind in WorkKind)]
+    words = [HOST, OTHER_WORK, *(kind.name.lower() for kind in list(WorkKind)[1:])]
     first_collective = len(words)
     words += [one.kind.name.lower() for one in program.collectives]
     number = np.zeros(len(rows), np.int32)

@@ -14,6 +14,7 @@ from lumos.graph.job import Placement
 from lumos.report.documents.encoding import (
     Document,
     finding_document,
+    job_document,
     milliseconds,
     percentage,
     rate,
@@ -29,11 +30,7 @@ def breakdown_document(
     hardware = steps[0].efficiency.hardware if steps else None
     return {
         "schema": BREAKDOWN_SCHEMA,
-        "job": {
-            "world_size": placement.world_size,
-            "ranks": list(placement.ranks),
-            "gpu": placement.gpu or None,
-        },
+        "job": job_document(placement),
         "hardware": None if hardware is None else hardware_document(hardware),
         "utilization_window_ms": milliseconds(WINDOW_NS),
         "steps": [_step(step) for step in steps],

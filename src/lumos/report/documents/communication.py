@@ -10,6 +10,7 @@ from lumos.graph.job import Placement
 from lumos.report.documents.encoding import (
     Document,
     finding_document,
+    job_document,
     milliseconds,
     percentage,
     rate,
@@ -26,11 +27,7 @@ def communication_document(
     source = hardware.sources.get("link_bytes_per_s") if hardware is not None else None
     return {
         "schema": COMMUNICATION_SCHEMA,
-        "job": {
-            "world_size": placement.world_size,
-            "ranks": list(placement.ranks),
-            "gpu": placement.gpu or None,
-        },
+        "job": job_document(placement),
         "link": None
         if hardware is None or source is None
         else {

@@ -8,7 +8,13 @@ from lumos.analysis.bounds import Bound, StepBounds
 from lumos.analysis.cost import Cost, StepCosts
 from lumos.graph.finding import Finding
 from lumos.graph.job import Placement
-from lumos.report.documents.encoding import Document, finding_document, milliseconds, percentage
+from lumos.report.documents.encoding import (
+    Document,
+    finding_document,
+    job_document,
+    milliseconds,
+    percentage,
+)
 
 COST_SCHEMA = "lumos.cost/1"
 
@@ -21,11 +27,7 @@ def cost_document(
     """What `lumos cost --json` prints; schemas/cost-1.json describes it."""
     return {
         "schema": COST_SCHEMA,
-        "job": {
-            "world_size": placement.world_size,
-            "ranks": list(placement.ranks),
-            "gpu": placement.gpu or None,
-        },
+        "job": job_document(placement),
         "steps": [_step(costs, bounds) for costs, bounds in found],
         "findings": [finding_document(finding) for finding in findings],
     }

@@ -8,14 +8,29 @@ from lumos.analysis.path_hops import Hop
 from lumos.analysis.path_segments import Segment
 from lumos.analysis.path_sums import Part
 from lumos.analysis.step_path import NearCritical, StepPath
-from lumos.report.documents.encoding import Document, milliseconds, percentage
+from lumos.graph.finding import Finding
+from lumos.graph.job import Placement
+from lumos.report.documents.encoding import (
+    Document,
+    finding_document,
+    job_document,
+    milliseconds,
+    percentage,
+)
 
 CRITICAL_PATH_SCHEMA = "lumos.critical_path/1"
 
 
-def critical_path_document(steps: Iterable[StepPath]) -> Document:
+def critical_path_document(
+    placement: Placement, steps: Iterable[StepPath], findings: Iterable[Finding]
+) -> Document:
     """What `lumos critical-path --json` prints; schemas/critical_path-1.json describes it."""
-    return {"schema": CRITICAL_PATH_SCHEMA, "steps": [_step(step) for step in steps]}
+    return {
+        "schema": CRITICAL_PATH_SCHEMA,
+        "job": job_document(placement),
+        "steps": [_step(step) for step in steps],
+        "findings": [finding_document(finding) for finding in findings],
+    }
 
 
 def _step(found: StepPath) -> Document:

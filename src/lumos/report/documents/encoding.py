@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lumos.graph.finding import Finding
+from lumos.graph.job import Placement
 from lumos.units import ms
 
 Document = dict[str, Any]
@@ -43,6 +44,15 @@ def percentage(value_pct: float | None) -> float | None:
 def rate(value_per_s: float | None) -> int | None:
     """Bytes or operations a second, as a whole number."""
     return None if value_per_s is None else round(value_per_s)
+
+
+def job_document(placement: Placement) -> Document:
+    """The traced job, as all documents name it."""
+    return {
+        "world_size": placement.world_size,
+        "ranks": list(placement.ranks),
+        "gpu": placement.gpu or None,
+    }
 
 
 def finding_document(finding: Finding) -> Document:

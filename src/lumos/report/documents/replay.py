@@ -9,7 +9,13 @@ from lumos.analysis.prediction import Quantity, StepPrediction
 from lumos.analysis.replay import RankReplay, StepReplay
 from lumos.graph.finding import Finding
 from lumos.graph.job import Placement
-from lumos.report.documents.encoding import Document, finding_document, milliseconds, percentage
+from lumos.report.documents.encoding import (
+    Document,
+    finding_document,
+    job_document,
+    milliseconds,
+    percentage,
+)
 
 REPLAY_SCHEMA = "lumos.replay/1"
 
@@ -23,11 +29,7 @@ def replay_document(
     """What `lumos replay --json` prints; schemas/replay-1.json describes it."""
     return {
         "schema": REPLAY_SCHEMA,
-        "job": {
-            "world_size": placement.world_size,
-            "ranks": list(placement.ranks),
-            "gpu": placement.gpu or None,
-        },
+        "job": job_document(placement),
         "steps": [_step(step) for step in steps],
         "predictions": [_prediction(one) for one in predictions],
         "findings": [finding_document(finding) for finding in findings],

@@ -34,10 +34,12 @@ def report_document(answers: Answers, title: str) -> Document:
         ],
         "trust": sentence_text(found.trust),
         "replay": replay_document(placement, answers.steps, (), findings),
-        "critical_path": critical_path_document([answers.path]),
-        "critical_path_measured": critical_path_document([answers.measured_path]),
+        "critical_path": critical_path_document(placement, [answers.path], findings),
+        "critical_path_measured": critical_path_document(
+            placement, [answers.measured_path], findings
+        ),
         "cost": cost_document(placement, [(answers.costs, answers.bounds)], findings),
         "breakdown": breakdown_document(placement, [answers.breakdown], findings),
         "communication": communication_document(placement, [answers.communication], findings),
-        "stragglers": stragglers_document(answers.stragglers, findings),
+        "stragglers": stragglers_document(placement, answers.stragglers, findings),
     }

@@ -6,12 +6,21 @@ from collections.abc import Iterable, Mapping
 
 from lumos.analysis.stragglers import Group, StepStragglers, Stragglers
 from lumos.graph.finding import Finding
-from lumos.report.documents.encoding import Document, finding_document, milliseconds, percentage
+from lumos.graph.job import Placement
+from lumos.report.documents.encoding import (
+    Document,
+    finding_document,
+    job_document,
+    milliseconds,
+    percentage,
+)
 
 STRAGGLERS_SCHEMA = "lumos.stragglers/1"
 
 
-def stragglers_document(found: Stragglers, findings: Iterable[Finding]) -> Document:
+def stragglers_document(
+    placement: Placement, found: Stragglers, findings: Iterable[Finding]
+) -> Document:
     """What `lumos stragglers --json` prints; schemas/stragglers-1.json describes it.
 
     Where nothing has a like to be held against, what is typical is unknown: null.
@@ -19,6 +28,7 @@ def stragglers_document(found: Stragglers, findings: Iterable[Finding]) -> Docum
     overall, known = found.overall(), found.compares
     return {
         "schema": STRAGGLERS_SCHEMA,
+        "job": job_document(placement),
         "steps": [_step(step, known) for step in found.steps],
         "overall": {
             "slowdown": _factor(overall.slowdown) if known else None,

@@ -13,8 +13,7 @@ from lumos.analysis.path_segments import Segment
 from lumos.analysis.path_sums import UNKNOWN, Part
 from lumos.analysis.step_path import NEAR_PCT, Ran, StepPath
 from lumos.graph.finding import Finding
-from lumos.graph.labels import HOST
-from lumos.graph.work import WorkKind
+from lumos.graph.labels import HOST, OTHER_WORK
 from lumos.report.plain import plain
 from lumos.report.text.house import (
     MOST_LINES,
@@ -36,7 +35,7 @@ _TOLD_SHARE = 2.0
 """What makes less of a segment [%] is not named beside it."""
 _LONGEST_NAME = 40
 """Longer names, mostly templates of C++, are cut in a segment's line: they would fill the screen."""
-_UNTELLING = (HOST, WorkKind.OTHER.name.lower())
+_UNTELLING = (HOST, OTHER_WORK)
 """Classes that say less than the names of their operators."""
 _WORDS = {Part.STARTING_STATE.value: "earlier work", UNKNOWN: "(not told)"}
 _SUMS = (
@@ -53,12 +52,12 @@ _SUMS = (
 def critical_path_report(
     steps: Sequence[StepPath], findings: Sequence[Finding] = (), top: int = TOP
 ) -> RenderableType:
-    """What `lumos critical-path` prints: of several steps a line each, and one of them whole."""
+    """What `lumos critical-path` prints: one step whole, and of several a line each."""
     parts: list[RenderableType] = []
-    if len(steps) > 1:
-        parts.append(_all_steps(steps))
     if steps:
         parts += _whole(_median(steps), top)
+    if len(steps) > 1:
+        parts.append(_all_steps(steps))
     if findings:
         parts.append(findings_table(findings))
     return spaced(parts)
@@ -96,7 +95,7 @@ def _median(steps: Sequence[StepPath]) -> StepPath:
 
 def _all_steps(steps: Sequence[StepPath]) -> Table:
     shown = steps[:MOST_LINES]
-    note = "The step of median length follows; --step shows another."
+    note = "Above stands the step of median length; --step shows another."
     if len(shown) < len(steps):
         note = f"{len(steps) - len(shown)} more steps with --json. {note}"
     found = table("Critical path of each step, in % of it", note=note, gap=1)
