@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lumos.build.bisection import first_above, first_at_least
 from lumos.build.threads import Segments
 from lumos.compiled import compiled
 from lumos.graph.job import NONE
@@ -74,8 +75,8 @@ def _find(works, thread, start, end, bounds, pauses, begun_ns, begun_thread):  #
         best_ns, best = np.int64(-1), np.int64(-1)
         # threads that paused a reaction time before the end
         earliest = max(float(begin), stop - _reaction_ns(begin, stop))
-        low = np.searchsorted(begun_ns, earliest)
-        high = np.searchsorted(begun_ns, stop, side="right")
+        low = first_at_least(begun_ns, 0, len(begun_ns), earliest)
+        high = first_above(begun_ns, low, len(begun_ns), stop)
         for place in range(low, high):
             other = begun_thread[place]
             if other == thread[waiter] or tried[other] == waiter:
@@ -120,7 +121,7 @@ def _reaction_ns(begin, end):  # type: ignore[no-untyped-def]
 def _pause_at(works, start, end, bounds, thread, time_ns):  # type: ignore[no-untyped-def]
     """The pause in which `thread` is at `time_ns`, or that begins there; -1 without one."""
     low, high = bounds[thread], bounds[thread + 1]
-    place = low + np.searchsorted(end[low:high], time_ns, side="right")
+    place = first_above(end, low, high, time_ns)
     if place < high and not works[place] and start[place] <= time_ns:
         return place
     return -1
@@ -130,7 +131,7 @@ def _pause_at(works, start, end, bounds, thread, time_ns):  # type: ignore[no-un
 def _busy(works, start, end, bounds, thread, begin, stop):  # type: ignore[no-untyped-def]
     """How long `thread` works in [begin, stop]."""
     low, high = bounds[thread], bounds[thread + 1]
-    place = low + np.searchsorted(end[low:high], begin, side="right")
+    place = first_above(end, low, high, begin)
     total = np.int64(0)
     while place < high and start[place] < stop:
         if works[place]:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lumos.build.bisection import first_at_least
 from lumos.build.fans import Fan
 from lumos.build.launches import BINDING_NS, EARLY_NS, LAUNCHED_BEFORE_NS, Launches
 from lumos.build.wait import Evidence, Wait
@@ -95,16 +96,14 @@ def _candidates(  # type: ignore[no-untyped-def]
         # room for every task of every pair of streams that could be meant
         most = n + 2 * MAXIMUM_BACK * len(computes) + 1
         if most > len(table):
-            larger = np.empty((2 * most, 4), np.int64)
-            larger[:n] = table[:n]
-            table = larger
+            table = _larger(table, n, 2 * most)
         low, high = first[thread[wait]], first[thread[wait] + 1]
         if fan[wait]:
-            n = _fan_candidate(call, now, segment[low:high], stream[low:high], fits, table, n)
+            n = _fan_candidate(call, now, low, high, segment, stream, fits, table, n)
             if n > begins[wait]:
                 continue
         low, high = plain_first[thread[wait]], plain_first[thread[wait] + 1]
-        place = low + np.searchsorted(plain_segment[low:high], call)
+        place = first_at_least(plain_segment, low, high, call)
         before = plain_stream[place - 1] if place > low else NONE
         after = plain_stream[place] if place < high else NONE
         # the stream launched on next waits; where another wait comes first, that one is for the
@@ -120,15 +119,24 @@ def _candidates(  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _fan_candidate(call, now, segment, stream, fits, table, n):  # type: ignore[no-untyped-def]
+def _larger(table, used, size):  # type: ignore[no-untyped-def]
+    larger = np.empty((size, 4), np.int64)
+    for row in range(used):
+        for column in range(4):
+            larger[row, column] = table[row, column]
+    return larger
+
+
+@compiled()
+def _fan_candidate(call, now, low, high, segment, stream, fits, table, n):  # type: ignore[no-untyped-def]
     """In a fork or a join the stream gone on with waits for the one left."""
-    place = np.searchsorted(segment, call)
-    if place == 0:
+    place = first_at_least(segment, low, high, call)
+    if place == low:
         return n
     source = stream[place - 1]
-    while place < len(stream) and stream[place] == source:
+    while place < high and stream[place] == source:
         place += 1
-    if place == len(stream):
+    if place == high:
         return n
     waiting = stream[place]
     task, awaited = _first_after(waiting, now, fits), _last_before(source, now, fits)
@@ -176,14 +184,14 @@ def _add(waiting, source, back, task, awaited, fits, table, n):  # type: ignore[
 @compiled()
 def _last_before(stream, now, fits):  # type: ignore[no-untyped-def]
     low, high = fits[0][stream], fits[0][stream + 1]
-    place = low + np.searchsorted(fits[4][low:high], now)
+    place = first_at_least(fits[4], low, high, now)
     return place - 1 if place > low else NONE
 
 
 @compiled()
 def _first_after(stream, now, fits):  # type: ignore[no-untyped-def]
     low, high = fits[0][stream], fits[0][stream + 1]
-    place = low + np.searchsorted(fits[4][low:high], now)
+    place = first_at_least(fits[4], low, high, now)
     return place if place < high else NONE
 
 
@@ -231,7 +239,9 @@ def _choose(first, possible, votes, binds):  # type: ignore[no-untyped-def]
     evidence = np.full(len(first) - 1, ORDER, np.int64)
     for wait in range(len(chosen)):
         low, high = first[wait], first[wait + 1]
-        everywhere = possible[low:high].any()
+        everywhere = False
+        for row in range(low, high):
+            everywhere = everywhere or possible[row]
         best, own = 0, NONE
         for row in range(low, high):
             if everywhere and not possible[row]:

@@ -63,19 +63,27 @@ def kept_waiting(
     by_start = np.flatnonzero(graph.device >= 0)
     by_start = by_start[np.argsort(start[by_start], kind="stable")]
     return _held(  # type: ignore[no-any-return]
-        by_start, graph.device, graph.processor, graph.waves, SATURATING_WAVES, start, end, ready
+        by_start,
+        int(graph.device.max(initial=-1)) + 1,
+        graph.device,
+        graph.processor,
+        graph.waves,
+        SATURATING_WAVES,
+        start,
+        end,
+        ready,
     )
 
 
 @compiled()
-def _held(by_start, device, processor, waves, saturating, start, end, ready):  # type: ignore[no-untyped-def]
+def _held(by_start, gpus, device, processor, waves, saturating, start, end, ready):  # type: ignore[no-untyped-def]
     count = len(start)
     held = np.full(count, np.iinfo(np.int64).min)
     held_by = np.full(count, -1, np.int64)
     if len(by_start) == 0:
         return held, held_by
-    busy_until = np.full(device.max() + 1, np.iinfo(np.int64).min)
-    owner = np.full(device.max() + 1, -1, np.int64)
+    busy_until = np.full(gpus, np.iinfo(np.int64).min)
+    owner = np.full(gpus, -1, np.int64)
     for task in by_start:
         gpu = device[task]
         holder = owner[gpu]
@@ -105,17 +113,25 @@ def holding_record(
     by_start = np.flatnonzero(graph.device >= 0)
     by_start = by_start[np.argsort(start[by_start], kind="stable")]
     return _holding(  # type: ignore[no-any-return]
-        by_start, graph.device, graph.processor, graph.waves, SATURATING_WAVES, start, end, ready
+        by_start,
+        int(graph.device.max(initial=-1)) + 1,
+        graph.device,
+        graph.processor,
+        graph.waves,
+        SATURATING_WAVES,
+        start,
+        end,
+        ready,
     )
 
 
 @compiled()
-def _holding(by_start, device, processor, waves, saturating, start, end, ready):  # type: ignore[no-untyped-def]
+def _holding(by_start, gpus, device, processor, waves, saturating, start, end, ready):  # type: ignore[no-untyped-def]
     held = np.zeros(len(start), np.int32)
     free = np.zeros(len(start), np.int32)
     if len(by_start) == 0:
         return held, free
-    owner = np.full(device.max() + 1, -1, np.int64)
+    owner = np.full(gpus, -1, np.int64)
     for task in by_start:
         gpu = device[task]
         holder = owner[gpu]

@@ -81,13 +81,26 @@ def run_with_contention(  # type: ignore[no-untyped-def]
         following = successors(first, before, lag, from_start)
     if room is None:
         room = room_for(count)
-    _run(first, release, following, duration, delay, processor, device, waves, saturating, *room)
+    devices = int(device.max(initial=-1)) + 1
+    _run(
+        first,
+        release,
+        following,
+        duration,
+        delay,
+        processor,
+        devices,
+        device,
+        waves,
+        saturating,
+        *room,
+    )
     return room.start[:count], room.end[:count], room.held_by[:count]
 
 
 @compiled()
 def _run(  # type: ignore[no-untyped-def]
-    first, release, following, duration, delay, processor, device, waves, saturating,
+    first, release, following, duration, delay, processor, devices, device, waves, saturating,
     start, end, held_by, open_count, heap_time, heap_task, others,
 ):  # fmt: skip
     count, size, waiting = len(release), 0, 0
@@ -100,7 +113,6 @@ def _run(  # type: ignore[no-untyped-def]
         elif open_count[task] == 0:
             others[waiting] = task
             waiting += 1
-    devices = device.max() + 1 if count else 0
     busy_until = np.full(devices, np.iinfo(np.int64).min)
     owner = np.full(devices, -1, np.int64)
     next_task = -1  # of those that became ready the one to go on with
