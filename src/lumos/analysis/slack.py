@@ -32,7 +32,7 @@ def slack(
     program (`is_task`), which must not become later; `times` as for critical_path. A row of slack 0
     can delay the run; UNLIMITED where the end of the run does not depend on a row.
     """
-    nobody = np.full(len(graph), -1, np.int64)
+    nobody = np.full(len(graph), -1, np.int32)
     found, complete = _slack(
         graph, times, times.held_by if graph.shares_gpus else nobody, is_task, end_ns
     )
@@ -45,7 +45,7 @@ def slack(
 def _slack(
     graph: ExecutionGraph,
     times: TaskTimes,
-    held_by: NDArray[np.int64],
+    held_by: NDArray[np.int32],
     is_task: NDArray[np.bool_],
     end_ns: int,
 ) -> tuple[NDArray[np.int64], bool]:

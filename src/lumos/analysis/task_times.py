@@ -34,7 +34,7 @@ def measured_task_times(graph: ExecutionGraph, measured: Timeline) -> TaskTimes:
         graph.order, graph.first, graph.before, graph.lag_ns, graph.from_start, graph.release_ns,
         graph.on_host, graph.opening, opened_rows(graph), begin, finish, start, end,
     )  # fmt: skip
-    held_by = np.empty(0, np.int64)
+    held_by = np.empty(0, np.int32)
     if graph.shares_gpus:
         held_by = kept_waiting(graph, start, end, latest_ready(graph, start, end))[1]
     return TaskTimes(start, end, held_by)

@@ -53,7 +53,7 @@ def kept_waiting(
     start: NDArray[np.int64],
     end: NDArray[np.int64],
     ready: NDArray[np.int64],
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """When kernels of other streams let each task start [ns], and which one kept it waiting.
 
     Judged by the measured run; `ready` is when all rules let a task start. A kernel that by its
@@ -79,7 +79,7 @@ def kept_waiting(
 def _held(by_start, gpus, device, processor, waves, saturating, start, end, ready):  # type: ignore[no-untyped-def]
     count = len(start)
     held = np.full(count, np.iinfo(np.int64).min)
-    held_by = np.full(count, -1, np.int64)
+    held_by = np.full(count, -1, np.int32)
     if len(by_start) == 0:
         return held, held_by
     busy_until = np.full(gpus, np.iinfo(np.int64).min)

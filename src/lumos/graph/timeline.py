@@ -55,4 +55,4 @@ class TaskTimes:
 
     start_ns: NDArray[np.int64]
     end_ns: NDArray[np.int64]
-    held_by: NDArray[np.int64]
+    held_by: NDArray[np.int32]

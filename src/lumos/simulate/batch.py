@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -89,6 +89,8 @@ def ends_with_each(
     held for as many as run at once.
     """
     following = successors_of(graph)
+    if not delays:  # once, not once a run
+        graph = replace(graph, delay_ns=np.zeros(len(graph), np.int64))
     if marks is None:
         marks = int(mark.max(initial=-1)) + 1
     found = np.zeros((len(columns), marks), np.int64)
@@ -99,7 +101,7 @@ def ends_with_each(
         room = None if following is None else room_for(len(graph))
         for place in range(worker, len(columns), workers):
             columns[place](durations)
-            times = run(graph, durations, delays=delays, following=following, room=room)
+            times = run(graph, durations, delays=True, following=following, room=room)
             _take_latest(times.end_ns, mark, found[place])
 
     with ThreadPoolExecutor(workers) as pool:

@@ -53,7 +53,7 @@ class Room(NamedTuple):
 
     start: NDArray[np.int64]
     end: NDArray[np.int64]
-    held_by: NDArray[np.int64]
+    held_by: NDArray[np.int32]
     open_count: NDArray[np.int32]
     heap_time: NDArray[np.int64]
     heap_task: NDArray[np.int32]
@@ -62,15 +62,15 @@ class Room(NamedTuple):
 
 def room_for(tasks: int) -> Room:
     """Room for runs of a graph of so many tasks."""
-    long = [np.empty(tasks + 1, np.int64) for _ in range(4)]
-    short = [np.empty(tasks + 1, np.int32) for _ in range(3)]
-    return Room(long[0], long[1], long[2], short[0], long[3], short[1], short[2])
+    long = [np.empty(tasks + 1, np.int64) for _ in range(3)]
+    short = [np.empty(tasks + 1, np.int32) for _ in range(4)]
+    return Room(long[0], long[1], short[0], short[1], long[2], short[2], short[3])
 
 
 def run_with_contention(  # type: ignore[no-untyped-def]
     order, first, before, lag, from_start, release, duration, delay, processor, device, waves,
     saturating, following: Successors | None = None, room: Room | None = None,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:  # fmt: skip
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:  # fmt: skip
     """Start and end of every task, and the kernel that held it back (-1: none).
 
     `following` and `room` save work where one graph is run several times: what is returned then

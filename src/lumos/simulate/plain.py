@@ -76,4 +76,4 @@ def run_with_contention(
                 heapq.heappush(heap, (ready[target], target))
             elif open_count[target] == 0:
                 others.append(target)
-    return np.array(start, np.int64), np.array(end, np.int64), np.array(held_by, np.int64)
+    return np.array(start, np.int64), np.array(end, np.int64), np.array(held_by, np.int32)

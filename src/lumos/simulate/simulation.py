@@ -71,7 +71,7 @@ def run(
     if graph.shares_gpus:
         sharing = graph.processor, graph.device, graph.waves, SATURATING_WAVES
         return TaskTimes(*run_with_contention(*plain, *sharing, following, room))
-    return TaskTimes(*run_in_order(*plain), np.empty(0, np.int64))
+    return TaskTimes(*run_in_order(*plain), np.empty(0, np.int32))
 
 
 def successors_of(graph: ExecutionGraph) -> Successors | None:
