@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from lumos.analysis.straggler_causes import Cause
 from lumos.analysis.stragglers import Group, StepStragglers, Stragglers
 from lumos.graph.finding import Finding
 from lumos.graph.job import Placement
@@ -59,7 +60,11 @@ def _step(step: StepStragglers, known: bool) -> Document:
         "by_stage": _slowdowns(step, step.stages, known),
         "by_operation": _slowdowns(step, step.operations, known),
         "ranks": [
-            {"rank": rank, "cost_ms": cost_ms(group), "cause": step.causes[rank].value}
+            {
+                "rank": rank,
+                "cost_ms": cost_ms(group),
+                "cause": step.causes[rank].value if known else Cause.NONE.value,
+            }
             for rank, group in step.ranks.items()
         ],
         "stages": None

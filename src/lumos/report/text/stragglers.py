@@ -55,18 +55,24 @@ def stragglers_report(
     """What `lumos stragglers` prints."""
     overall = found.overall()
     parts: list[RenderableType] = [_headline(found, overall)]
+    if found.compares:
+        parts += _tables(found, overall, top)
+    if findings:
+        parts.append(findings_table(findings))
+    return spaced(parts)
+
+
+def _tables(found: Stragglers, overall: StepStragglers, top: int) -> list[RenderableType]:
+    parts: list[RenderableType] = []
     if len(overall.ranks) > 1:
         if len(found.steps) > 1:
             parts.append(_picture(found, overall))
         parts.append(_ranks(found, overall, top))
     for title, shared in _shared(overall):
         parts.append(_groups(found, overall, title, shared, top))
-    if overall.operations and _compares(found):
+    if overall.operations:
         parts.append(_groups(found, overall, "kind of operation", overall.operations, top))
-    parts.append(_words(found))
-    if findings:
-        parts.append(findings_table(findings))
-    return spaced(parts)
+    return [*parts, _words(found)]
 
 
 def verdict(found: Stragglers) -> str:
@@ -76,6 +82,11 @@ def verdict(found: Stragglers) -> str:
         overall.without_delay_ns - overall.without_stragglers_ns, overall.without_stragglers_ns
     )
     what = f"The mean of {count} steps" if count > 1 else plain(found.steps[0].step)
+    if not found.compares:
+        return (
+            f"{what} takes {ms(overall.without_delay_ns) / count:.2f} ms. What is typical is unknown, "
+            "nothing here has a like to be held against: record several steps, or several ranks."
+        )
     much = f"{abs(slower):.1f} % {'slower' if slower >= 0 else 'faster'} than"
     if abs(slower) < 0.05:
         much = "as long as"
@@ -83,16 +94,7 @@ def verdict(found: Stragglers) -> str:
         ms(time) / count for time in (overall.without_delay_ns, overall.without_stragglers_ns)
     )
     sentences = [f"{what} is {much} it typically would be: {real:.2f} ms against {even:.2f} ms."]
-    if not _compares(found):
-        sentences.append("Nothing here has a like to be held against: record several steps.")
-    else:
-        sentences += _who(found, overall)
-    return " ".join(sentences)
-
-
-def _compares(found: Stragglers) -> bool:
-    """Whether anything has a like to be held against."""
-    return bool(found.compared_pct + found.alone_pct)
+    return " ".join([*sentences, *_who(found, overall)])
 
 
 def _who(found: Stragglers, overall: StepStragglers) -> list[str]:
@@ -141,7 +143,7 @@ def _reasons(found: Stragglers) -> str:
     causes = Counter(
         cause for step in found.steps for cause in step.causes.values() if cause is not Cause.NONE
     )
-    if not causes or len(found.steps) == 1:
+    if not causes or len(found.steps) == 1 or not found.compares:
         return ""
     often = {1: "Once", 2: "Twice"}.get(causes.total(), f"{causes.total()} times")
     each = ", ".join(
