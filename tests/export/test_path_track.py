@@ -55,7 +55,7 @@ def test_the_path_is_a_track_of_its_own(tmp_path: Path) -> None:
         ("aten::addmm", "host", "program_order", 2.0),
         ("rank 0: stream 7", STRETCH, "launch", 56.5),
         ("launch lag", "lag", "launch", 6.5),
-        ("gemm", "other_work", "launch", 50.0),
+        ("gemm", "gemm", "launch", 50.0),
         ("rank 0: stream 20", STRETCH, "event_wait", 82.823),
         ("event_wait lag", "lag", "event_wait", 2.7),
         ("ncclDevKernel_AllReduce", "other_work", "event_wait", 80.123),

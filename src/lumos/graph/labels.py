@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumos.graph.job import NONE, Program, TaskKind
-from lumos.graph.work import Phase, WorkKind, kind_of_operator
+from lumos.graph.work import Phase, WorkKind, kind_of_kernel, kind_of_operator
 
 HOST = "host"
 """The class of host rows beside a GPU: operators, calls and gaps."""
@@ -48,7 +48,8 @@ class Labels:
 def labels(program: Program, by: By) -> Labels:
     """What each row of `program` is called when rows are counted by `by`.
 
-    A job whose hosts compute (its streams only communicate) has its operators in the classes of
+    A kernel whose operator tells no class (torch.compile, CUDA graphs) has that of its own name. A
+    job whose hosts compute (its streams only communicate) has its operators in the classes of
     their families; beside a GPU every host row is of the class `host`.
     """
     return _LABELS[by](program)
@@ -81,6 +82,10 @@ def _class(program: Program) -> Labels:
     number[device] = np.where(
         rows.work[device] == NONE, untold[rows.kind[device]], kinds[rows.work[device]]
     )
+    other = np.flatnonzero((number == 1 + int(WorkKind.OTHER)) & (rows.kind == TaskKind.KERNEL))
+    names, own = np.unique(rows.name[other], return_inverse=True)
+    of_name = [1 + int(kind_of_kernel(program.names[name])) for name in names.tolist()]
+    number[other] = np.array(of_name, np.int32)[own]
     communicates = rows.kind == TaskKind.COLLECTIVE
     collective = rows.collective[communicates]
     number[communicates] = np.where(

@@ -86,3 +86,27 @@ def kind_of_operator(operator: str) -> WorkKind:
     """The family that an operator belongs to by its name."""
     kinds = (kind for pattern, kind in _KIND_OF_OPERATOR if pattern.match(operator))
     return next(kinds, WorkKind.OTHER)
+
+
+# What kernels of cuBLAS, CUTLASS, cuDNN, rocBLAS (Cijk), FlashAttention, FBGEMM, ATen and Triton are
+# called; first match counts. `fbgemm` is a library of embeddings first of all.
+_KIND_OF_KERNEL = tuple(
+    (re.compile(pattern, re.IGNORECASE), kind)
+    for pattern, kind in (
+        (r"flash_(?:fwd|bwd)|flash_?attn|fmha|attention", WorkKind.ATTENTION),
+        (r"embedding", WorkKind.EMBEDDING),
+        (r"conv(?!ert)|winograd|dgrad|wgrad|cudnn.*fprop", WorkKind.CONVOLUTION),
+        (r"batch_?norm|layer_?norm|group_?norm|rms_?norm|\bbn_(?:fw|bw)", WorkKind.NORMALIZATION),
+        (r"multi_tensor_apply|adam", WorkKind.OPTIMIZER),
+        (r"(?<!fb)gemm|gemv|matmul|(?:^|\W)bmm_|cijk_|nvjet|splitk", WorkKind.GEMM),
+        (r"reduce_kernel|softmax|triton_(?:red|per)_", WorkKind.REDUCTION),
+        (r"elementwise|triton_poi_", WorkKind.ELEMENTWISE),
+    )
+)
+
+
+@lru_cache(maxsize=4096)
+def kind_of_kernel(kernel: str) -> WorkKind:
+    """The family that a kernel belongs to by its own name, for operators that do not tell."""
+    kinds = (kind for pattern, kind in _KIND_OF_KERNEL if pattern.search(kernel))
+    return next(kinds, WorkKind.OTHER)
