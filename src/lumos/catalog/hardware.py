@@ -243,6 +243,7 @@ CATALOG: tuple[Hardware, ...] = (
     ),
     Hardware(
         "RTX 2080 Ti", ("GeForce RTX 2080 Ti", "NVIDIA GeForce RTX 2080 Ti"),
+        # float16 with sums in float16; in float32, PyTorch's default, half of it: a trace does not tell
         _peaks(float16=113.8, int8=227.7), _peaks(float32=14.2, float16=28.5), 616 * _GIGA,
         11 * _GIB, "NVLink bridge in pairs", None, _all_from(_TURING),
     ),
