@@ -60,7 +60,13 @@ def test_a_kernel_whose_operator_tells_nothing_goes_by_its_own_name():
         "void fbgemm_gpu::permute_2D_data_kernel<true, int, long>": OTHER_WORK,
         "_matmul_ogs_NNT_bf16xbf16xmxfp4_128x128x128x1": "gemm",
         "bmm_MxE4m3_MxE2m1MxE4m3_Fp32_t128x16x256u2": "gemm",
-        "triton_poi_fused_add_3": "elementwise",
+        "triton_poi_fused_convolution_add_3": "elementwise",
+        "std::enable_if<(((8)>(0)))&&a<b>::exists, void>::type vllm::fused_add_rms_norm_kernel<b, 8>": (
+            "normalization"
+        ),
+        "triton_tem_fused_mm_4": "gemm",
+        "triton_per_fused__softmax_1": "reduction",
+        "void at::native::vectorized_elementwise_kernel<4, cutlass::bfloat16_t>": "elementwise",
         "triton_red_fused_native_layer_norm_0": "normalization",
         "void at::native::reduce_kernel<512, 1>": "reduction",
         "void at::native::vectorized_elementwise_kernel<4>": "elementwise",

@@ -6,7 +6,6 @@ of all stands beside them. What is not known is None, with a reason.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,18 +18,11 @@ from lumos.estimate.roofline import roofline_of_rows
 from lumos.graph.job import NONE, Job, Program, TaskKind
 from lumos.graph.labels import By, labels
 from lumos.graph.timeline import RankTimeline, Timeline
-from lumos.graph.work import WorkKind
+from lumos.graph.work import WorkKind, kind_of_kernel
 from lumos.units import NS_PER_S
 
 _KERNELS = (TaskKind.KERNEL, TaskKind.COPY, TaskKind.SET)
 MATRIX_KINDS = (WorkKind.GEMM, WorkKind.ATTENTION, WorkKind.CONVOLUTION)
-_MULTIPLIES = re.compile(
-    r"^[^<(]*(?:(?<!fb)gemm|gemv|cutlass::|mma_|Cijk_|nvjet|convolv|conv_|winograd|fprop|dgrad|wgrad"
-    r"|flash_(?:fwd|bwd|attn)|fmha|attention|triton_tem)",
-    re.IGNORECASE,
-)
-"""Names of kernels that multiply matrices, whatever operator launched them; arguments of templates do
-not count (many a kernel is given a type of cutlass)."""
 LEAST_KNOWN_PCT = 99.0
 """With less of the time of matrix kernels known, MFU would be a guess."""
 
@@ -187,14 +179,10 @@ def _matrix_time(program: Program, columns: NDArray[np.float64]) -> NDArray[np.f
     kinds = np.array([work.kind in MATRIX_KINDS for work in program.works] + [False])
     kernel = rows.kind == TaskKind.KERNEL
     unknown = np.flatnonzero(kernel & (columns[3] == 0))
-    named = {
-        name: _MULTIPLIES.match(program.names[name].replace("(anonymous namespace)", ""))
-        for name in np.unique(rows.name[unknown]).tolist()
-    }
+    names, number = np.unique(rows.name[unknown], return_inverse=True)
+    named = [kind_of_kernel(program.names[name]) in MATRIX_KINDS for name in names.tolist()]
     chosen = kernel & kinds[rows.work]
-    chosen[unknown] |= np.array(
-        [named[name] is not None for name in rows.name[unknown].tolist()], bool
-    )
+    chosen[unknown] |= np.array(named, bool)[number]
     return np.array([columns[1][chosen].sum(), columns[3][chosen].sum()])
 
 

@@ -88,25 +88,53 @@ def kind_of_operator(operator: str) -> WorkKind:
     return next(kinds, WorkKind.OTHER)
 
 
-# What kernels of cuBLAS, CUTLASS, cuDNN, rocBLAS (Cijk), FlashAttention, FBGEMM, ATen and Triton are
-# called; first match counts. `fbgemm` is a library of embeddings first of all.
+# What kernels of Triton (by torch.compile), cuBLAS, CUTLASS, cuDNN, rocBLAS (Cijk), FlashAttention,
+# FBGEMM and ATen are called; first match counts. A Triton kernel names all that was fused into it.
 _KIND_OF_KERNEL = tuple(
     (re.compile(pattern, re.IGNORECASE), kind)
     for pattern, kind in (
+        (r"^triton_poi_", WorkKind.ELEMENTWISE),
+        (r"^triton_tem_", WorkKind.GEMM),
+        (r"^triton_(?:red|per)_.*norm", WorkKind.NORMALIZATION),
+        (r"^triton_(?:red|per)_", WorkKind.REDUCTION),
         (r"flash_(?:fwd|bwd)|flash_?attn|fmha|attention", WorkKind.ATTENTION),
         (r"embedding", WorkKind.EMBEDDING),
-        (r"conv(?!ert)|winograd|dgrad|wgrad|cudnn.*fprop", WorkKind.CONVOLUTION),
+        (r"conv(?!ert)|winograd|fprop|dgrad|wgrad", WorkKind.CONVOLUTION),
         (r"batch_?norm|layer_?norm|group_?norm|rms_?norm|\bbn_(?:fw|bw)", WorkKind.NORMALIZATION),
         (r"multi_tensor_apply|adam", WorkKind.OPTIMIZER),
-        (r"(?<!fb)gemm|gemv|matmul|(?:^|\W)bmm_|cijk_|nvjet|splitk", WorkKind.GEMM),
-        (r"reduce_kernel|softmax|triton_(?:red|per)_", WorkKind.REDUCTION),
-        (r"elementwise|triton_poi_", WorkKind.ELEMENTWISE),
+        (r"(?<!fb)gemm|gemv|matmul|(?:^|\W)bmm_|mma_|cutlass::|cijk_|nvjet|splitk", WorkKind.GEMM),
+        (r"reduce_kernel|softmax", WorkKind.REDUCTION),
+        (r"elementwise", WorkKind.ELEMENTWISE),
     )
 )
 
 
 @lru_cache(maxsize=4096)
 def kind_of_kernel(kernel: str) -> WorkKind:
-    """The family that a kernel belongs to by its own name, for operators that do not tell."""
-    kinds = (kind for pattern, kind in _KIND_OF_KERNEL if pattern.search(kernel))
+    """The family that a kernel belongs to by its own name, for operators that do not tell.
+
+    Arguments of templates do not count (many a kernel is given a type of CUTLASS), but for CUTLASS,
+    whose kernels are told by nothing else.
+    """
+    head = _without_arguments(kernel)
+    told = kernel if "cutlass::" in head else head
+    kinds = (kind for pattern, kind in _KIND_OF_KERNEL if pattern.search(told))
     return next(kinds, WorkKind.OTHER)
+
+
+def _without_arguments(name: str) -> str:
+    """A C++ name without what stands in brackets: `void a::b<c>(d)` is `void a::b`."""
+    open_brackets: list[str] = []
+    kept = []
+    for letter in name:
+        if letter in "<(":
+            open_brackets.append(letter)
+        elif letter == ")":
+            while open_brackets and open_brackets.pop() != "(":
+                pass
+        elif letter == ">":
+            if open_brackets and open_brackets[-1] == "<":  # else it compares
+                open_brackets.pop()
+        elif not open_brackets:
+            kept.append(letter)
+    return "".join(kept)
