@@ -172,6 +172,11 @@ def block_of(recording: Recording, step: str) -> int:
     raise UsageError(f"no step is called {step!r}; the trace has {known}")
 
 
+def names_of(recording: Recording, steps: Iterable[str]) -> list[str]:
+    """The names of steps as the recording has them, each once."""
+    return list(dict.fromkeys(recording.steps[block_of(recording, step)] for step in steps))
+
+
 def median_step(recording: Recording) -> str:
     """The step of median measured span: the one to look at where only one is looked at.
 

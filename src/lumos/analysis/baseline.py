@@ -155,8 +155,8 @@ def baseline(
         job, graph, order = settled.job, settled.graph, settled.order
     times = run(graph, delays=True)
     if basis is Basis.ONCE:
-        low, high = _span_ns(job, measured) or (0, 0)
-        start, _ = _span_ns(job, to_timeline(graph, times)) or (0, 0)
+        low, high = _span_ns(job, measured)
+        start, _ = _span_ns(job, to_timeline(graph, times))
         period = Period(high - low, own=True)
     mark = _marks(job, graph, copies)
     length = _length_ns(basis, start, _ends_ns(mark, copies, times.end_ns))
@@ -177,7 +177,7 @@ def measured_periods(job: Job, measured: Timeline) -> list[Period | None]:
 
     That of the first step is unknown: it is the median of the steps like it. None without any.
     """
-    spans = [_span_ns(job, measured, block) for block in range(len(job.programs[0].blocks))]
+    spans = _spans_ns(job, measured)
     periods = [None] + [
         now[1] - before[1] if now and before else None for before, now in itertools.pairwise(spans)
     ]
@@ -200,20 +200,26 @@ def _alike(one: tuple[int, int], other: tuple[int, int]) -> bool:
     return max(lengths) - min(lengths) <= LIKE_SHARE * max(lengths)
 
 
-def _span_ns(job: Job, run: Timeline, block: int | None = None) -> tuple[int, int] | None:
-    """First start and last end of the rows that count [ns], of all steps or one; None without any."""
-    chosen = [
-        counted_rows(program) & (True if block is None else program.rows.block == block)
-        for program in (job.programs[role] for role in job.placement.role)
+def _spans_ns(job: Job, run: Timeline) -> list[tuple[int, int] | None]:
+    """First start and last end of the rows that count, of each step [ns]; None without any."""
+    steps, limits = len(job.programs[0].blocks), np.iinfo(np.int64)
+    start, end = np.full(steps, limits.max), np.full(steps, limits.min)
+    for role, rank in zip(job.placement.role, run.ranks, strict=True):
+        rows = np.flatnonzero(counted_rows(job.programs[role]))
+        step = job.programs[role].rows.block[rows]
+        np.minimum.at(start, step, rank.start_ns[rows])
+        np.maximum.at(end, step, rank.end_ns[rows])
+    return [
+        (low, high) if low <= high else None
+        for low, high in zip(start.tolist(), end.tolist(), strict=True)
     ]
-    spans = [
-        (int(rank.start_ns[rows].min()), int(rank.end_ns[rows].max()))
-        for rank, rows in zip(run.ranks, chosen, strict=True)
-        if rows.any()
-    ]
-    if not spans:
-        return None
-    return min(low for low, _ in spans), max(high for _, high in spans)
+
+
+def _span_ns(job: Job, run: Timeline) -> tuple[int, int]:
+    """The same of all steps together; (0, 0) without any."""
+    spans = [span for span in _spans_ns(job, run) if span is not None]
+    starts, ends = zip(*spans, strict=True) if spans else ((0,), (0,))
+    return min(starts), max(ends)
 
 
 def counted_rows(program: Program) -> NDArray[np.bool_]:

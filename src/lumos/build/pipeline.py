@@ -23,7 +23,7 @@ from lumos.build.ranks import match_ranks
 from lumos.build.steps import Steps, cut_to, find_common_steps, find_steps
 from lumos.build.structure import recognise_structure
 from lumos.build.synchronize import find_synchronizations, returned_early
-from lumos.build.threads import Segments, host_events, segment_threads
+from lumos.build.threads import host_events, segment_threads
 from lumos.build.waits import resolve_waits
 from lumos.build.work import describe_work
 from lumos.errors import UnusableInputError
@@ -101,7 +101,8 @@ def build_rank(
     communicates |= trace.kind[tasks.event] == EventKind.ANNOTATION
     step_of_segment = steps.step_at(segments.start_ns)
     waits = resolve_waits(trace, segments, tasks, classes, communicates, step_of_segment)
-    synchronizations = find_synchronizations(trace, segments, tasks, classes)
+    early, early_ns = returned_early(segments, tasks, classes)
+    synchronizations = find_synchronizations(trace, segments, tasks, classes, early)
     host = host_pieces(
         segments, classes, tasks, steps, step_of_segment, waits, synchronizations,
         find_hand_offs(segments), spans, find_host_waits(trace, segments, spans),
@@ -109,7 +110,7 @@ def build_rank(
     number = np.where(communicates, communicates.cumsum() - 1, NONE).astype(np.int32)
     described = describe_communication(trace, segments, tasks, communicates)
     stream_waits = int((classes == CallClass.WAIT_EVENT).sum())
-    contradictions = _contradictions(trace, segments, tasks, classes)
+    contradictions = _contradictions(trace, tasks, early_ns)
     nesting, thread_labels = nest(trace, events), events.labels
     del events, segments, step_of_segment, classes, communicates  # their memory serves the rows
     program, run = assemble_program(
@@ -136,10 +137,8 @@ def build_rank(
     )
 
 
-def _contradictions(
-    trace: Trace, segments: Segments, tasks: DeviceTasks, classes: NDArray[np.uint8]
-) -> list[Finding]:
-    """What the trace says that cannot have happened so."""
+def _contradictions(trace: Trace, tasks: DeviceTasks, early_ns: NDArray[np.int64]) -> list[Finding]:
+    """What the trace says that cannot have happened so; `early_ns`: how early calls returned."""
     found = []
     bad = out_of_order(tasks)
     if bad.any():
@@ -151,10 +150,9 @@ def _contradictions(
         found.append(
             Finding("stream-order-broken", "warning", message, affected, "update the profiler")
         )
-    calls, early_ns = returned_early(segments, tasks, classes)
-    if len(calls):
+    if len(early_ns):
         message = (
-            f"{len(calls)} calls of {trace.source} that wait for the whole device returned while it "
+            f"{len(early_ns)} calls of {trace.source} that wait for the whole device returned while it "
             f"worked, up to {ms(int(early_ns.max())):.3f} ms before its end; they wait for nothing here"
         )
         found.append(

@@ -41,9 +41,16 @@ class Synchronization:
 
 
 def find_synchronizations(
-    trace: Trace, segments: Segments, tasks: DeviceTasks, classes: NDArray[np.uint8]
+    trace: Trace,
+    segments: Segments,
+    tasks: DeviceTasks,
+    classes: NDArray[np.uint8],
+    early: NDArray[np.intp],
 ) -> list[Synchronization]:
-    """Every host segment that waits for the device, and for what."""
+    """Every host segment that waits for the device, and for what.
+
+    The calls that returned `early` wait for nothing.
+    """
     if not len(tasks):
         return []
     launch_ns = np.where(
@@ -55,7 +62,7 @@ def find_synchronizations(
     launched = own[np.argsort(tasks.segment[own], kind="stable")]  # so thread by thread, too
     launch = tasks.segment[launched]
     explicit = _explicit_streams(trace, segments, tasks)
-    contradicted = set(returned_early(segments, tasks, classes)[0].tolist())
+    contradicted = set(early.tolist())
     wanted = (
         CallClass.SYNCHRONIZE_STREAM,
         CallClass.SYNCHRONIZE_EVENT,

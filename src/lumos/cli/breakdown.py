@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lumos.cli.options import AsJson, NoCache, Paths
 from lumos.cli.output import print_json, print_report, progress, say
 
 if TYPE_CHECKING:
@@ -24,15 +25,12 @@ FIGURES = ("other", *PARTS[:3], *WAITING, *CAUSES)
 
 
 def breakdown(
-    paths: Annotated[
-        list[str],
-        typer.Argument(metavar="PATH", help="Traces of one job: files, folders, globs."),
-    ],
+    paths: Paths,
     step: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="Look at this step only (repeatable; default: all)."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    json: AsJson = False,
     fail_if: Annotated[
         list[str] | None,
         typer.Option(
@@ -41,9 +39,7 @@ def breakdown(
             f"'other>30%'. Figures: {', '.join(FIGURES)}.",
         ),
     ] = None,
-    no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Read the files anew, and keep nothing of them.")
-    ] = False,
+    no_cache: NoCache = False,
 ) -> None:
     """Say where the time of steps goes: compute, communication, idle, and idle for what.
 
@@ -59,7 +55,7 @@ def breakdown(
     with progress() as doing:
         recording = predict.open_recording(paths, cache=not no_cache, doing=doing)
         names = step or recording.steps
-        for name in dict.fromkeys(recording.steps[predict.block_of(recording, n)] for n in names):
+        for name in predict.names_of(recording, names):
             doing(f"replaying {name}")
             found.append(predict.breakdown_of(predict.replay_steps(recording, [name])[0]))
     if json:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lumos.cli.options import AsJson, MedianStep, NoCache, Paths
 from lumos.cli.output import print_json, print_report, progress, say
 
 if TYPE_CHECKING:
@@ -18,17 +19,9 @@ FIGURES = ("waiting", "exposed", "late")
 
 
 def communication(
-    paths: Annotated[
-        list[str],
-        typer.Argument(metavar="PATH", help="Traces of one job: files, folders, globs."),
-    ],
-    step: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME", help="Look at this step (repeatable; default: that of median span)."
-        ),
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    paths: Paths,
+    step: MedianStep = None,
+    json: AsJson = False,
     fail_if: Annotated[
         list[str] | None,
         typer.Option(
@@ -38,9 +31,7 @@ def communication(
             "beside it), 'late>50%' (how often one rank of a group comes last).",
         ),
     ] = None,
-    no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Read the files anew, and keep nothing of them.")
-    ] = False,
+    no_cache: NoCache = False,
 ) -> None:
     """Say what each kind and group of collectives moves, how fast, and who came last.
 
@@ -55,7 +46,7 @@ def communication(
     with progress() as doing:
         recording = predict.open_recording(paths, cache=not no_cache, doing=doing)
         names = step or [predict.median_step(recording)]
-        for name in dict.fromkeys(recording.steps[predict.block_of(recording, n)] for n in names):
+        for name in predict.names_of(recording, names):
             doing(f"replaying {name}")
             found.append(predict.communication_of(predict.replay_steps(recording, [name])[0]))
     if json:

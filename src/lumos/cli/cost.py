@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lumos.cli.options import AsJson, MedianStep, NoCache, Paths
 from lumos.cli.output import print_json, print_report, progress, say
 
 if TYPE_CHECKING:
@@ -28,16 +29,8 @@ FIGURES = ("gain", "error", *RUNGS)
 
 
 def cost(
-    paths: Annotated[
-        list[str],
-        typer.Argument(metavar="PATH", help="Traces of one job: files, folders, globs."),
-    ],
-    step: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME", help="Look at this step (repeatable; default: that of median span)."
-        ),
-    ] = None,
+    paths: Paths,
+    step: MedianStep = None,
     by: Annotated[
         list[str] | None,
         typer.Option(
@@ -54,7 +47,7 @@ def cost(
             help="Run the step once from its recorded start, not back to back as in training.",
         ),
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    json: AsJson = False,
     fail_if: Annotated[
         list[str] | None,
         typer.Option(
@@ -65,9 +58,7 @@ def cost(
             "'roofline>50%'.",
         ),
     ] = None,
-    no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Read the files anew, and keep nothing of them.")
-    ] = False,
+    no_cache: NoCache = False,
 ) -> None:
     """Say what a step gains if a part of it were 10 % faster, twice as fast, free.
 
@@ -87,7 +78,7 @@ def cost(
     with progress() as doing:
         recording = predict.open_recording(paths, cache=not no_cache, doing=doing)
         names = step or [predict.median_step(recording)]
-        for name in dict.fromkeys(recording.steps[predict.block_of(recording, n)] for n in names):
+        for name in predict.names_of(recording, names):
             doing(f"replaying {name}")
             run = predict.replay_steps(recording, [name])[0]
             base = predict.baseline_of(run, Basis.ONCE if once else Basis.BACK_TO_BACK)

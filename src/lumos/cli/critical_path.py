@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lumos.cli.options import AsJson, NoCache, Paths
 from lumos.cli.output import print_json, print_report, progress, say
 
 if TYPE_CHECKING:
@@ -26,10 +27,7 @@ FIGURES = (
 
 
 def critical_path(
-    paths: Annotated[
-        list[str],
-        typer.Argument(metavar="PATH", help="Traces of one job: files, folders, globs."),
-    ],
+    paths: Paths,
     step: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="This step only (repeatable; default: all)."),
@@ -43,7 +41,7 @@ def critical_path(
             min=1, metavar="N", help="Stretches of the path to show, and twice the lines of a sum."
         ),
     ] = 12,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    json: AsJson = False,
     fail_if: Annotated[
         list[str] | None,
         typer.Option(
@@ -53,9 +51,7 @@ def critical_path(
             "'error>5%' (of the replay).",
         ),
     ] = None,
-    no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Read the files anew, and keep nothing of them.")
-    ] = False,
+    no_cache: NoCache = False,
 ) -> None:
     """Show what the end of a step waits for, from the last task back to the first, across ranks.
 
@@ -68,9 +64,8 @@ def critical_path(
     gates = parse_gates(fail_if or (), FIGURES)
     with progress() as doing:
         recording = predict.open_recording(paths, cache=not no_cache, doing=doing)
-        wanted = [recording.steps[predict.block_of(recording, name)] for name in step or ()]
         found = []
-        for name in dict.fromkeys(wanted or recording.steps):
+        for name in predict.names_of(recording, step or recording.steps):
             doing(f"walking back through {name}")
             run = predict.replay_steps(recording, [name])[0]
             found.append(predict.critical_path_of(run, measured=measured))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from lumos.cli.options import AsJson, NoCache
 from lumos.cli.output import print_json, print_report, progress, say
 from lumos.errors import UsageError
 
@@ -41,7 +42,7 @@ def diff(
         typer.Option(metavar="RANK", help="Compare two ranks of one step; give it twice."),
     ] = None,
     top: Annotated[int, typer.Option(min=1, metavar="N", help="Parts to show.")] = 12,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    json: AsJson = False,
     fail_if: Annotated[
         list[str] | None,
         typer.Option(
@@ -50,9 +51,7 @@ def diff(
             "'change>5%' (either way), 'not_replayed>2%'.",
         ),
     ] = None,
-    no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Read the files anew, and keep nothing of them.")
-    ] = False,
+    no_cache: NoCache = False,
 ) -> None:
     """Explain the difference between two runs, steps or ranks by exchanging parts.
 

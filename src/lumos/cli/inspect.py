@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
+from lumos.cli.options import AsJson, NoCache, Paths
 from lumos.cli.output import print_json, print_report, progress
 from lumos.errors import UnusableInputError
 
 
 def inspect(
-    paths: Annotated[
-        list[str],
-        typer.Argument(metavar="PATH", help="Traces of one job: files, folders, globs."),
-    ],
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
-    no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Read the files anew, and keep nothing of them.")
-    ] = False,
+    paths: Paths,
+    json: AsJson = False,
+    no_cache: NoCache = False,
 ) -> None:
     """Say what is in the traces and grade the capture.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lumos.cli.options import AsJson, NoCache, Paths
 from lumos.cli.output import print_json, print_report, progress, say
 from lumos.errors import UsageError
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from lumos.analysis.prediction import StepPrediction
     from lumos.analysis.replay import StepReplay
     from lumos.cli.gates import Value
-    from lumos.predict import Recording
 
 FIGURES = ("error", "unexplained", "period_error")
 RULES_HELP = (
@@ -26,10 +26,7 @@ RULES_HELP = (
 
 
 def replay(
-    paths: Annotated[
-        list[str],
-        typer.Argument(metavar="PATH", help="Traces of one job: files, folders, globs."),
-    ],
+    paths: Paths,
     step: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="Replay this step only (repeatable)."),
@@ -53,7 +50,7 @@ def replay(
             help="Write timelines for ui.perfetto.dev, measured beside replayed.",
         ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    json: AsJson = False,
     fail_if: Annotated[
         list[str] | None,
         typer.Option(
@@ -62,9 +59,7 @@ def replay(
             "'unexplained>2%' (of the span), 'period_error>=3%' (with --from-step).",
         ),
     ] = None,
-    no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Read the files anew, and keep nothing of them.")
-    ] = False,
+    no_cache: NoCache = False,
 ) -> None:
     """Replay recorded steps and say how far off that is.
 
@@ -88,8 +83,8 @@ def replay(
     files: list[Path] = []
     with progress() as doing:
         recording = predict.open_recording(paths, cache=not no_cache, doing=doing)
-        names = _steps(recording, step) if step else list(recording.steps)
-        sources = _steps(recording, from_step or [])
+        names = predict.names_of(recording, step or recording.steps)
+        sources = predict.names_of(recording, from_step or ())
         if whole:
             names = ["whole"]
         replays = []
@@ -148,10 +143,3 @@ def gate_values(
             else:
                 share = percent(rank.measured_ns + rank.unexplained_ns, rank.measured_ns)
                 yield Value(where, share)
-
-
-def _steps(recording: Recording, wanted: list[str]) -> list[str]:
-    """Full names of the wanted steps, each once."""
-    from lumos.predict import block_of
-
-    return list(dict.fromkeys(recording.steps[block_of(recording, name)] for name in wanted))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lumos.cli.options import AsJson, NoCache, Paths
 from lumos.cli.output import print_json, print_report, progress, say
 
 if TYPE_CHECKING:
@@ -19,10 +20,7 @@ FIGURES = ("error", "straggler", "data_loading", "host", "bubble", "waiting", "c
 
 
 def report(
-    paths: Annotated[
-        list[str],
-        typer.Argument(metavar="PATH", help="Traces of one job: files, folders, globs."),
-    ],
+    paths: Paths,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -38,7 +36,7 @@ def report(
     title: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Head of the page (default: the folder).")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    json: AsJson = False,
     fail_if: Annotated[
         list[str] | None,
         typer.Option(
@@ -47,9 +45,7 @@ def report(
             f"limit costs of the step, like 'straggler>3%'. Figures: {', '.join(FIGURES)}.",
         ),
     ] = None,
-    no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Read the files anew, and keep nothing of them.")
-    ] = False,
+    no_cache: NoCache = False,
 ) -> None:
     """Write all answers about a job as one HTML file.
 

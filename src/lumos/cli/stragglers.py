@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lumos.cli.options import AsJson, NoCache
 from lumos.cli.output import print_json, print_report, progress, say
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def stragglers(
     top: Annotated[
         int, typer.Option(min=1, metavar="N", help="Ranks and operations to show.")
     ] = 10,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    json: AsJson = False,
     fail_if: Annotated[
         list[str] | None,
         typer.Option(
@@ -42,9 +43,7 @@ def stragglers(
             "beyond the replay by rules).",
         ),
     ] = None,
-    no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Read the files anew, and keep nothing of them.")
-    ] = False,
+    no_cache: NoCache = False,
 ) -> None:
     """Say which rank, stage or kind of operation makes the job slower than is typical, and why.
 

@@ -60,19 +60,17 @@ def kept_waiting(
     waves would have held a task much longer than the task really waited did not hold it: NEVER
     and NONE there.
     """
+    return _held(*_sharing(graph, start), SATURATING_WAVES, start, end, ready)  # type: ignore[no-any-return]
+
+
+def _sharing(
+    graph: ExecutionGraph, start: NDArray[np.int64]
+) -> tuple[NDArray[np.intp], int, NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
+    """Kernels that share a GPU in the order of their starts, how many GPUs; the graph's columns."""
     by_start = np.flatnonzero(graph.device >= 0)
     by_start = by_start[np.argsort(start[by_start], kind="stable")]
-    return _held(  # type: ignore[no-any-return]
-        by_start,
-        int(graph.device.max(initial=-1)) + 1,
-        graph.device,
-        graph.processor,
-        graph.waves,
-        SATURATING_WAVES,
-        start,
-        end,
-        ready,
-    )
+    gpus = int(graph.device.max(initial=-1)) + 1
+    return by_start, gpus, graph.device, graph.processor, graph.waves
 
 
 @compiled()
@@ -110,19 +108,7 @@ def holding_record(
 
     Counted are those that became ready while, by its waves, it had still much to hand out.
     """
-    by_start = np.flatnonzero(graph.device >= 0)
-    by_start = by_start[np.argsort(start[by_start], kind="stable")]
-    return _holding(  # type: ignore[no-any-return]
-        by_start,
-        int(graph.device.max(initial=-1)) + 1,
-        graph.device,
-        graph.processor,
-        graph.waves,
-        SATURATING_WAVES,
-        start,
-        end,
-        ready,
-    )
+    return _holding(*_sharing(graph, start), SATURATING_WAVES, start, end, ready)  # type: ignore[no-any-return]
 
 
 @compiled()

@@ -83,18 +83,9 @@ def run_with_contention(  # type: ignore[no-untyped-def]
         room = room_for(count)
     devices = int(device.max(initial=-1)) + 1
     _run(
-        first,
-        release,
-        following,
-        duration,
-        delay,
-        processor,
-        devices,
-        device,
-        waves,
-        saturating,
+        first, release, following, duration, delay, processor, devices, device, waves, saturating,
         *room,
-    )
+    )  # fmt: skip
     return room.start[:count], room.end[:count], room.held_by[:count]
 
 
