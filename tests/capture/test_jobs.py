@@ -295,3 +295,70 @@ def test_a_fork_of_the_training_records_nothing(tmp_path: Path) -> None:
     )
     assert run([forked]).code == 0
     assert recorded(tmp_path / "traces")["ranks"][0]["status"] == "complete"
+
+
+THREADS = """
+import threading
+import torch
+from lumos.capture import Capture
+capture = Capture({folder!r}, skip_steps=1, timed_steps=2, warm_up_steps=1, profiled_steps=2)
+capture.start()
+def train(steps):
+    for step in range(steps):
+        torch.ones(8, 8).sum()
+        capture.step()
+for steps in {steps}:
+    thread = threading.Thread(target=train, args=(steps,))
+    thread.start()
+    thread.join()
+print("trained")
+"""
+
+
+@pytest.mark.parametrize(
+    ("steps", "status", "file", "reason"),
+    [
+        ([7], "complete", "rank0.json.gz", None),
+        ([5], "partial", "rank0.partial.json.gz", "the thread of the training ended after 5"),
+        ([4, 9], "partial", None, "the thread of the training ended after 4"),
+        ([2, 9], "complete", "rank0.json.gz", None),
+        ([2], "partial", None, "the training ended after 2"),
+    ],
+)
+def test_a_recording_ends_with_the_thread_that_is_profiled(
+    tmp_path: Path, steps: list[int], status: str, file: str | None, reason: str | None
+) -> None:
+    text = THREADS.format(folder=str(tmp_path / "traces"), steps=steps)
+    done = run([script(tmp_path, text)])
+    assert (done.code, done.out) == (0, "trained\n")
+    one = recorded(tmp_path / "traces")["ranks"][0]
+    assert (one["status"], one["file"]) == (status, file)
+    assert (one["reason"] or "").partition(" steps;")[0] == (reason or "")
+
+
+def test_steps_of_several_threads_are_not_profiled(tmp_path: Path) -> None:
+    text = f"""
+    import threading
+    import torch
+    from lumos.capture import Capture
+    with Capture({str(tmp_path / "traces")!r}, skip_steps=1, timed_steps=2, profiled_steps=2) as capture:
+        for step in range(4):
+            capture.step()
+        other = threading.Thread(target=capture.step)
+        other.start()
+        other.join()
+        capture.step()
+    print("trained")
+    """
+    done = run([script(tmp_path, text)])
+    assert (done.code, done.out, len(done.lines)) == (0, "trained\n", 1)
+    assert "steps end in several threads" in recorded(tmp_path / "traces")["ranks"][0]["reason"]
+
+
+def test_a_step_inside_of_backward_costs_the_trace_and_nothing_else(tmp_path: Path) -> None:
+    before = "layer.weight.register_post_accumulate_grad_hook(lambda _: capture.step())"
+    done = train(tmp_path, tmp_path / "traces", before)
+    assert (done.code, done.out, len(done.lines)) == (0, "trained\n", 1)
+    one = recorded(tmp_path / "traces")["ranks"][0]
+    assert (one["status"], one["file"]) == ("partial", None)
+    assert one["reason"] == "a step ended inside of backward(); tell of it behind that"

@@ -192,6 +192,36 @@ def test_steps_of_an_engine_that_makes_several_of_one_are_not_counted(tmp_path: 
     assert not (tmp_path / "traces").exists()
 
 
+OWN_WAYS = {
+    "inside of backward()": """
+def stepped(_):
+    optimizer.step()
+for parameter in layer.parameters():
+    parameter.register_post_accumulate_grad_hook(stepped)
+def train():
+    layer(torch.ones(4, 32)).sum().backward()
+""",
+    "compiled": """
+step = torch.compile(optimizer.step, backend="eager")
+def train():
+    layer(torch.ones(4, 32)).sum().backward()
+    step()
+""",
+}
+
+
+@pytest.mark.parametrize("way", OWN_WAYS)
+def test_steps_that_cannot_be_followed_are_left_alone(tmp_path: Path, way: str) -> None:
+    text = f"{TRAINING}{OWN_WAYS[way]}\nfor _ in range(9): train()\nprint('trained')\n"
+    alone = run([script(tmp_path, text)])
+    done = follow(tmp_path, text)
+    assert (done.code, done.out) == (0, "trained\n")
+    assert "posix.getpid" not in done.err, "a compiler came upon our word"
+    assert len(done.err.splitlines()) == len(alone.err.splitlines())
+    assert came(tmp_path) == {".torch"}
+    assert not (tmp_path / "traces").exists()
+
+
 def test_a_failure_of_ours_is_one_line_and_no_more(tmp_path: Path) -> None:
     variables = {**environment(tmp_path), "LUMOS_CAPTURE": "no order"}
     done = run([script(tmp_path, f"{TRAINING}\ntrain()\nprint('trained')")], variables)

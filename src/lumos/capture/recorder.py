@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -85,7 +86,7 @@ class Capture:
         try:
             torch = load_torch()
             _prepare(self.folder)
-            self._session = Session(torch, self._wishes)
+            self._session = Session(torch, self._wishes, self._stop_with_thread)
             atexit.register(self.stop_at_exit)  # torch crashes in a process that ends profiling
         except Exception as error:
             self._give_up(error)
@@ -133,6 +134,12 @@ class Capture:
         """End the recording with the process; Python keeps the exception that ended it, if any."""
         kind = getattr(sys, "last_type", None)
         self.stop(None if kind is None else f"{kind.__name__} in the training")
+
+    def _stop_with_thread(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self.stop_at_exit()
+        else:
+            self.stop("the thread of the training ended")
 
     def _finish(self, cut_short: str | None) -> None:
         self._end()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,16 @@ class Session:
     """Times and profiles the steps of the plan, and writes what came of it.
 
     The job is looked at behind the first step: by then it is connected, and knows its ranks.
+    `thread_ends` is called when the thread that is profiled is about to end.
     """
 
-    def __init__(self, torch: Any, wishes: Wishes) -> None:
+    def __init__(self, torch: Any, wishes: Wishes, thread_ends: Callable[[], None]) -> None:
         self._torch, self._wishes = torch, wishes
         self._profiler = StepProfiler(
-            torch, record_shapes=wishes.record_shapes, with_stack=wishes.with_stack
+            torch,
+            record_shapes=wishes.record_shapes,
+            with_stack=wishes.with_stack,
+            thread_ends=thread_ends,
         )
         self._laps = {part: Laps(torch) for part in (Part.TIMED, Part.PROFILED)}
         self._memory: dict[str, int | None] | None = None

@@ -8,11 +8,14 @@ import shutil
 import tempfile
 import threading
 import warnings
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from lumos.capture.plan import Part
 from lumos.capture.pytorch import uses_gpu
+from lumos.capture.thread_end import EndOfThread
 from lumos.errors import UsageError
 
 PATIENCE_S = 10.0
@@ -23,11 +26,25 @@ _GZIP_LEVEL = 4
 
 
 class StepProfiler:
-    """Profiles the steps it is told of; each is a `ProfilerStep#N` in the trace."""
+    """Profiles the steps it is told of; each is a `ProfilerStep#N` in the trace.
 
-    def __init__(self, torch: Any, *, record_shapes: bool, with_stack: bool) -> None:
+    The thread that starts torch's profiler has to stop it: where that is not done the process
+    crashes when it ends. So `thread_ends` is called in time, to save what there is.
+    """
+
+    def __init__(
+        self,
+        torch: Any,
+        *,
+        record_shapes: bool,
+        with_stack: bool,
+        thread_ends: Callable[[], None],
+    ) -> None:
         self._torch = torch
         self._settings = {"record_shapes": record_shapes, "with_stack": with_stack}
+        self._thread_ends = thread_ends
+        self._thread = 0
+        self._end_of_thread: EndOfThread | None = None
         self._profile: Any = None
         self._action: Any = None
         self._stopped: Any = None
@@ -35,8 +52,8 @@ class StepProfiler:
 
     @property
     def running(self) -> bool:
-        """Whether there is something to stop."""
-        return self._profile is not None
+        """Whether there is something that this thread can stop."""
+        return self._profile is not None and self._thread == threading.get_ident()
 
     def begin(self, part: Part, step: int) -> None:
         """Step number `step` begins, a warm-up step or a profiled one."""
@@ -44,13 +61,20 @@ class StepProfiler:
         self._action = actions.WARMUP if part is Part.WARM_UP else actions.RECORD
         if self._profile is None:
             self._profile = self._started(step)
-        else:
+            self._thread = threading.get_ident()
+            self._end_of_thread = EndOfThread(self._end_with_thread)
+        elif self.running:
             self._profile.step()
+        else:
+            raise UsageError("steps end in several threads, and PyTorch profiles one of them")
         self.recorded = part is Part.PROFILED
 
     def _started(self, step: int) -> Any:
         from torch.autograd.profiler import KinetoStepTracker
 
+        if self._torch._C._current_graph_task_id() != -1:  # noqa: SLF001 - as its checkpoints ask
+            # with backward() goes all that a profiler has set up in it, and torch crashes
+            raise UsageError("a step ended inside of backward(); tell of it behind that")
         waiting = getattr(KinetoStepTracker, "_step_dict", {})  # of each that was made and not left
         if self._torch.autograd._profiler_enabled() or _STEP in waiting:  # noqa: SLF001
             # two at once end in a crash of torch, and the training's own came first
@@ -79,13 +103,21 @@ class StepProfiler:
 
     def stop(self) -> None:
         """End the recording. Called twice, or before anything began, it does nothing."""
-        profile, self._profile = self._profile, None
-        if profile is None:
+        if not self.running:
             return
+        profile, self._profile = self._profile, None
+        if self._end_of_thread is not None:
+            self._end_of_thread.cancel()
         if self.recorded and not self._torch.autograd._profiler_enabled():  # noqa: SLF001
             raise UsageError("another profiler of the training ended ours: no trace")
         profile.__exit__(None, None, None)
         self._stopped = profile
+
+    def _end_with_thread(self) -> None:
+        self._thread_ends()
+        if self.running:  # given up by another thread, which could not stop it
+            with suppress(Exception):
+                self.stop()
 
     def gpu_comes_to_rest(self) -> bool:
         """Whether the GPU gets done with what it was given.
@@ -106,6 +138,7 @@ class StepProfiler:
             plain, packed = Path(folder, "trace.json"), Path(folder, "trace.json.gz")
             try:
                 self._stopped.export_chrome_trace(str(plain))
+                self._stopped = None  # with all its events
                 _check_whole(plain)
                 with plain.open("rb") as text, gzip.open(packed, "wb", _GZIP_LEVEL) as file:
                     shutil.copyfileobj(text, file, 2**20)

@@ -69,6 +69,9 @@ def follow() -> None:
 class Follower:
     """Counts the steps of the first optimizer that steps, and records them.
 
+    Left alone are steps inside of `backward()`, of which there are many in one, and those that
+    torch.compile compiles: our word would be compiled with them.
+
     Torch's hook for all optimizers finds it. The hook is called inside `optimizer.step`, which torch
     annotates, and a step of the recording cannot end inside an annotation: so the optimizer's
     `step` gets a word behind it, until the recording is done. Where a script has taken hold of
@@ -88,7 +91,11 @@ class Follower:
 
     def _stepped(self, optimizer: Any, *_: Any) -> None:
         """Hook of torch: an optimizer has made a step."""
-        if os.getpid() != self._process:
+        import torch
+
+        if torch.compiler.is_compiling():  # asked first: a compiler takes along no more than this
+            return
+        if os.getpid() != self._process or torch._C._current_graph_task_id() != -1:  # noqa: SLF001
             return
         if self._marker is None or self._marker() is None:
             self._mark(optimizer)

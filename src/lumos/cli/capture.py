@@ -260,8 +260,8 @@ def _why_nothing(notes: Path, code: int) -> str:
         return f"the command ended with exit code {code} before an optimizer of torch.optim made a step"
     if ".torch" in came:
         return (
-            "no optimizer of torch.optim made a step "
-            f"(engines with optimizers of their own cannot be followed; {_ADVICE})"
+            "no optimizer of torch.optim made a step that can be followed (not so those of engines "
+            f"with their own, those inside of backward(), and those that are compiled; {_ADVICE})"
         )
     return (
         "no Python in it imported torch, or it ignores PYTHONPATH "
