@@ -202,7 +202,7 @@ def section(folders: Iterable[Path]) -> str:
 
 def _machine(folder: Path) -> str:
     told = json.loads(min(folder.glob("*/capture.json")).read_text("utf-8"))
-    return str(told["gpu"] or "CPUs over gloo")
+    return str(told["gpu"]["name"]) if told["gpu"] else "CPUs over gloo"
 
 
 def main() -> None:

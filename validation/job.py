@@ -51,13 +51,23 @@ PLAN = {"skip_steps": 5, "timed_steps": 20, "warm_up_steps": 2, "profiled_steps"
 
 
 def record(
-    folder: Path, name: str, options: Any, layout: Any, intervention: str | None, **plan: int
+    folder: Path,
+    name: str,
+    options: Any,
+    layout: Any,
+    intervention: str | None,
+    *,
+    against: str = "",
+    **plan: int,
 ) -> dict[str, Any]:
-    """Train under capture until it is done; returns what the intervention tells of itself."""
+    """Train under capture until it is done; returns what the intervention tells of itself.
+
+    `against` names the recording that this one is held against.
+    """
     change = (INTERVENTIONS[intervention].change if intervention else None) or unchanged
     lonely = dist.get_backend() == "fake"
     trainer = (LonelyTrainer if lonely else gpt.Trainer)(options, layout)
-    model = {"name": name, "intervention": intervention, **model_of(options)}
+    model = {"name": name, "intervention": intervention, "against": against, **model_of(options)}
     batch = {key: getattr(options, key) for key in ("micro_batch", "micro_batches", "sequence")}
     sizes = {kind: getattr(layout, kind).size() for kind in ("pp", "dp", "tp")}
     details: dict[str, Any] = {}

@@ -16,8 +16,8 @@ Document = dict[str, Any]
 
 def write_table(folder: Path, names: Iterable[tuple[str, str]] | None = None) -> None:
     """Write README.md: a line for each recording under `folder` (name, what it is held against)."""
-    wanted = list(names) if names is not None else [(p.parent.name, "") for p in _captures(folder)]
     known = {path.parent.name: json.loads(path.read_text("utf-8")) for path in _captures(folder)}
+    wanted = names or [(name, one["model"].get("against", "")) for name, one in known.items()]
     rows = [_row(name, of, known[name]) for name, of in wanted if name in known]
     head = (
         "recording", "against", "ranks", "unprofiled median [ms]", "10 to 90 % [ms]",

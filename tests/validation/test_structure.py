@@ -18,7 +18,11 @@ from lumos.graph.trace import EventKind, Trace
 from lumos.graph.work import Phase
 from lumos.ingest.read import read
 
-RECORDINGS = Path(__file__).parents[2] / "recordings"
+ROOT = Path(__file__).parents[2]
+RECORDINGS = [
+    *(ROOT / "recordings" / name for name in ("gpt-dp2", "gpt-pp2")),
+    *sorted((ROOT / "validation" / "gpu").glob("*/base")),
+]
 
 
 def without_annotations(trace: Trace) -> Trace:
@@ -40,10 +44,12 @@ def operators(job: Job, run: Timeline) -> dict[tuple[int, str, int], tuple[int, 
     return found
 
 
-@pytest.fixture(scope="module", params=["gpt-dp2", "gpt-pp2"])
+@pytest.fixture(
+    scope="module", params=RECORDINGS, ids=lambda path: f"{path.parent.name}-{path.name}"
+)
 def pairs(request):
     """(truth, recognised) of every operator of a recording."""
-    traces = read(RECORDINGS / request.param, cache=False)
+    traces = read(request.param, cache=False)
     truth = operators(*build(traces))
     recognised = operators(*build([without_annotations(trace) for trace in traces]))
     shared = truth.keys() & recognised.keys()

@@ -18,7 +18,7 @@ BASE: dict[str, Any] = {
 # GPT-3 15B as Lumos (MLSys 2025) has it: 48 layers, hidden 6144, FFN 12288, 48 heads.
 GPT3_15B: dict[str, Any] = {
     "layers": 48, "hidden": 6144, "ffn": 12288, "heads": 48, "sequence": 2048, "micro-batch": 1,
-    "micro-batches": 4, "vocabulary": 32768, "dtype": "bfloat16", "pp": 4, "dp": 1,
+    "micro-batches": 4, "vocabulary": 32768, "dtype": "bfloat16", "pp": 4, "dp": 2,
 }  # fmt: skip
 TINY: dict[str, Any] = {
     "layers": 2, "hidden": 64, "ffn": 128, "heads": 4, "sequence": 16, "micro-batch": 1,
@@ -42,27 +42,30 @@ class Item(NamedTuple):
 def items() -> list[Item]:
     """Everything, in the order in which it is recorded."""
     return [
-        Item("base", "gpt", BASE, seconds=20),  # CUDA's own start among them
+        Item("base", "gpt", BASE, of="", seconds=20),  # CUDA's very first start among them
         *_interventions(),
         *_streams(),
         *_ladder(),
-        Item("operators", "operators", {}, seconds=70),
+        Item("base-middle", "gpt", BASE),
+        Item("operators", "operators", {}, seconds=90),
         *_corners(),
         *_fake_worlds(),
+        Item("base-last", "gpt", BASE),
     ]
 
 
 def _ladder() -> list[Item]:
-    """One factor at a time around the base; the heads keep their size of 128."""
+    """One factor at a time around the base; the heads keep their size of 128.
+
+    Twice the layers and twice the micro-batch are among the interventions.
+    """
     steps: list[tuple[str, dict[str, Any]]] = [
         ("layers-4", {"layers": 4}),
-        ("layers-16", {"layers": 16}),
         ("hidden-1024", {"hidden": 1024, "heads": 8}),
         ("hidden-4096", {"hidden": 4096, "heads": 32}),
         ("sequence-1024", {"sequence": 1024}),
         ("sequence-4096", {"sequence": 4096}),
         ("micro-batch-1", {"micro-batch": 1}),
-        ("micro-batch-4", {"micro-batch": 4}),
         ("recompute", {"recompute": True}),
     ]
     return [Item(name, "gpt", {**BASE, **flags}) for name, flags in steps]
@@ -89,7 +92,6 @@ def _interventions() -> list[Item]:
     return [
         Item(name, "gpt", flags_of(one, BASE), name if one.change else None, one.of)
         for name, one in INTERVENTIONS.items()
-        if name not in ("layers_x2", "micro_batch_x2")  # the ladder's layers-16 and micro-batch-4
     ]
 
 
@@ -102,9 +104,9 @@ def _streams() -> list[Item]:
 
 
 def _fake_worlds() -> list[Item]:
-    """Rank 0 of 3D-parallel jobs: the first of four stages, its weights shared by tp ranks."""
+    """Rank 0 of 3D-parallel jobs: the first of four stages of two replicas, split over tp ranks."""
     return [
-        Item(f"gpt3-15b-tp{tp}", "fake", {**GPT3_15B, "tp": tp}, of="", seconds=25, ranks=4 * tp)
+        Item(f"gpt3-15b-tp{tp}", "fake", {**GPT3_15B, "tp": tp}, of="", seconds=25, ranks=8 * tp)
         for tp in (8, 4, 2)
     ]
 

@@ -27,6 +27,8 @@ CYCLES_PER_S = 2e9
 """At least the clock of a GPU, so that a sleep is long enough."""
 LONGEST_SLEEP_S = 0.05
 """Calls that block cannot be launched ahead: no longer sleep helps them."""
+MOST_MIB_OF_HOST = 256
+"""A larger copy from or to the host is as fast, and takes long to allocate."""
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
@@ -53,11 +55,12 @@ def write_table(
         for operator in _operators(device, small=small):
             if time.monotonic() > end_s:
                 left += 1
+                table.writerow([*operator[:5], "left out for time", "", "", ""])
                 continue
             try:
                 times_us, calls = _measure(operator.make(), device)
             except (RuntimeError, NotImplementedError, ValueError) as error:
-                failed = str(error).splitlines()[0][:200]
+                failed = " ".join(str(error).split())[:200]
                 table.writerow([*operator[:5], f"failed: {failed}", "", "", ""])
                 continue
             median, low, high = statistics.median(times_us), min(times_us), max(times_us)
@@ -232,9 +235,25 @@ def _streaming(dtype: str, device: torch.device, *, small: bool) -> Iterator[Ope
             given = tensor()
             return lambda: function(given)
 
-        def norm(tensor: Any = tensor, width: int = width) -> Callable[[], Any]:
+        def layer_norm(tensor: Any = tensor, width: int = width) -> Callable[[], Any]:
             given, weight = tensor(), torch.ones(width, dtype=kind, device=device)
             return lambda: F.layer_norm(given, (width,), weight, weight)
+
+        def rms_norm(tensor: Any = tensor, width: int = width) -> Callable[[], Any]:
+            given, weight = tensor(), torch.ones(width, dtype=kind, device=device)
+            return lambda: F.rms_norm(given, (width,), weight)
+
+        def both_norms(tensor: Any = tensor, width: int = width) -> Callable[[], Any]:
+            given, leaving = tensor().requires_grad_(), tensor()
+            weight, bias = (
+                torch.ones(width, dtype=kind, device=device, requires_grad=True) for _ in range(2)
+            )
+
+            def run() -> None:
+                F.layer_norm(given, (width,), weight, bias).backward(leaving)
+                given.grad = weight.grad = bias.grad = None
+
+            return run
 
         def add(tensor: Any = tensor) -> Callable[[], Any]:
             first, second = tensor(), tensor()
@@ -246,7 +265,9 @@ def _streaming(dtype: str, device: torch.device, *, small: bool) -> Iterator[Ope
             return torch.optim.AdamW([parameter], fused=True).step
 
         for name, moved, make in (
-            ("layer_norm", 2 * one, norm),
+            ("layer_norm", 2 * one, layer_norm),
+            ("layer_norm forward and backward", 5 * one, both_norms),
+            ("rms_norm", 2 * one, rms_norm),
             ("gelu", 2 * one, lambda unary=unary: unary(F.gelu)),
             ("softmax", 2 * one, lambda unary=unary: unary(lambda x: torch.softmax(x, -1))),
             ("sum", one, lambda unary=unary: unary(torch.sum)),
@@ -273,6 +294,8 @@ def _copies(device: torch.device, *, small: bool) -> Iterator[Operator]:
             return lambda: target.copy_(source, non_blocking=pinned)
 
         yield Operator("copy on device", "bytes", f"bytes={size}", 0, 2 * size, on_device)
+        if mib > MOST_MIB_OF_HOST:
+            continue
         for to_host in (False, True):
             for pinned in (True, False):
                 way = "device to host" if to_host else "host to device"

@@ -4,25 +4,31 @@
 
 What is recorded in validation/gpu/<gpu>/ already is left out; the most valuable of the rest comes
 first, and the command stops in time. It leaves packs (at most 8 files, 30 MB) in DIR, by default
-$OUT, and prints what is still open; packs.py unpacks them into the project. An item that fails, hangs
-or takes its process down is told with its reason and does not stop the others; packs are written as
-the recordings come, so that a command that is ended from outside loses little.
+$OUT, and prints what is still open; packs.py unpacks them into the project.
+
+Every item has a process of its own, forked from this one, which loads PyTorch once and never uses
+the GPU: no item times steps behind another's profiler (CUPTI stays and slows launches down), counts
+another's memory, or ends another when it fails, hangs or takes its process down. Packs are written
+behind each item, so that a command that is ended from outside loses little.
+What has failed is tried once more when there is time left.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import gc
+import gzip
 import json
+import multiprocessing
 import os
 import re
-import subprocess
+import shutil
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +40,13 @@ from items import Item, items, tiny
 from packs import pack, size_of
 from ranks import remove_names
 
+PROCESSES = multiprocessing.get_context("fork")
 PACKING_S = 15
-PACK_EVERY_S = 30.0
 LATE_S, LATE_FACTOR = 30.0, 3.0
 """An item is given up when it takes so much longer, and so many times longer, than it may."""
-STARTED, FAILED = "started", "failed.json"
+FAILED = "failed.json"
+DRY_RUN = "dry-run"
+"""Recorded in the place of a GPU's name."""
 
 
 def slug(name: str) -> str:
@@ -58,58 +66,39 @@ def known_recordings(gpu: str | None) -> set[str]:
     }
 
 
-# --- the process that records -----------------------------------------------------------------------
+# --- the process of one item ------------------------------------------------------------------------
 
 
-def work(names: Sequence[str], out: Path, end_s: float, *, dry_run: bool) -> None:
-    """Record items one after the other in this process, until the time is up."""
+def work(item: Item, folder: Path, *, on_gpu: bool) -> None:
+    """Record an item in this process; what went wrong is noted in its folder."""
     import torch
 
-    device = torch.device("cpu" if dry_run else "cuda:0")
-    gpu = "dry-run" if dry_run else slug(torch.cuda.get_device_name(device))
-    by_name = {item.name: item for item in items()}
-    for name in names:
-        item = tiny(by_name[name]) if dry_run else by_name[name]
-        if time.time() + item.seconds > end_s:
-            print(f"{name}: no time left for its {item.seconds:.0f} s", flush=True)
-            continue
-        folder = out / gpu / name
-        (out / f"{STARTED}.part").write_text(f"{gpu}/{name}", encoding="utf-8")
-        (out / f"{STARTED}.part").replace(out / STARTED)  # whole, for who looks on
-        folder.mkdir(parents=True, exist_ok=True)
-        begin_s = time.time()
-        try:
-            record_item(item, folder, device, end_s - time.time())
-            reason = None
-        except Exception as error:
-            traceback.print_exc(limit=-3)
-            reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-            fail(folder, reason)
-        tidy(device)
-        (out / STARTED).unlink()
-        told = f"failed, {reason}" if reason else f"{size_of(folder) / 1e6:.2f} MB"
-        print(f"{name}: {time.time() - begin_s:.1f} s, {told}", flush=True)
+    try:
+        record_item(item, folder, torch.device("cuda:0" if on_gpu else "cpu"))
+    except Exception as error:
+        traceback.print_exc(limit=-3)
+        fail(folder, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
 
 
-def record_item(item: Item, folder: Path, device: Any, seconds: float) -> None:
+def record_item(item: Item, folder: Path, device: Any) -> None:
     """Record one item into its folder."""
+    on_gpu = device.type == "cuda"
     if item.kind == "streams":
         from streams import record_case
 
-        size = 4096 if device.type == "cuda" else 64
+        size = 4096 if on_gpu else 64
         record_case(item.name.removeprefix("streams-"), folder, device, size)
     elif item.kind == "operators":
         from operators import write_table
 
-        on_gpu = device.type == "cuda"
-        left = write_table(
-            folder / "operators.csv", device, small=not on_gpu, seconds=min(item.seconds, seconds)
-        )
+        left = write_table(folder / "operators.csv", device, small=not on_gpu, seconds=item.seconds)
         if left:
             print(f"  {left} operators were left out for time", flush=True)
     else:
         record_gpt(item, folder, device)
     for trace in folder.glob("rank*.json.gz"):
+        if on_gpu:
+            require_kernels(trace)
         remove_names(trace)
 
 
@@ -125,21 +114,21 @@ def record_gpt(item: Item, folder: Path, device: Any) -> None:
         arguments += [f"--{flag}"] if value is True else [f"--{flag}", str(value)]
     options = gpt.parse_arguments(arguments)
     world = fake_world(item.ranks) if item.kind == "fake" else contextlib.nullcontext()
+    # skipped steps are also what the clock of an idle GPU gets to rise in
+    plan = {**job.PLAN, "skip_steps": 10}
     with world, job.connected(options) as layout:
-        told = job.record(folder, item.name, options, layout, item.intervention, **job.PLAN)
+        told = job.record(
+            folder, item.name, options, layout, item.intervention, against=item.of, **plan
+        )
     if told:
         job.write_truth(folder, "intervention", {"name": item.intervention, **told})
 
 
-def tidy(device: Any) -> None:
-    """Give back what the item held, so that the next one's peak is its own."""
-    import torch
-
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
+def require_kernels(trace: Path) -> None:
+    """A profiler that sees no GPU says nothing: its trace is of the host alone."""
+    with gzip.open(trace, "rt", encoding="utf-8") as stream:
+        if not any('"cat": "kernel"' in line for line in stream):
+            raise RuntimeError("the profiler recorded no kernel; does CUPTI work on this machine?")
 
 
 def fail(folder: Path, reason: str) -> None:
@@ -149,81 +138,68 @@ def fail(folder: Path, reason: str) -> None:
         (folder / FAILED).write_text(text, encoding="utf-8")
 
 
-# --- the process that looks after it ----------------------------------------------------------------
+# --- the process that looks after them --------------------------------------------------------------
 
 
-def supervise(out: Path, budget_s: float, only: Sequence[str] | None, *, dry_run: bool) -> None:
-    """Run the recording process, and run it again behind an item that took it down."""
-    end_s = time.time() + budget_s - PACKING_S
-    gpu = "dry-run" if dry_run else gpu_folder()
-    wanted = list(only or [item.name for item in items()])
-    known = set() if dry_run or only else known_recordings(gpu)
-    remaining = [name for name in wanted if name not in known]
+def record_all(gpu: str | None, out: Path, end_s: float, only: Sequence[str] | None) -> None:
+    """Record what is open, one item after the other, until the time is up."""
+    import job  # noqa: F401 - with all of PyTorch that items use, once for their processes
+
+    everything = {item.name: item for item in items()}
+    wanted = list(only or everything)
+    known = known_recordings(gpu) if gpu and not only else set()
     with tempfile.TemporaryDirectory(prefix="lumos-gpu-") as scratch:
-        while remaining and time.time() < end_s:
-            arguments = ["--work", scratch, "--end-s", str(end_s), "--only", *remaining]
-            command = [sys.executable, __file__, *arguments, *(["--dry-run"] if dry_run else [])]
-            reason = look_after(
-                command, Path(scratch), end_s, lambda: _pack(scratch, gpu, wanted, out)
-            )
-            place = started(Path(scratch))
-            if place is None:
-                break
-            fail(place, reason)
-            Path(scratch, STARTED).unlink()
-            print(f"{place.name}: {reason}", flush=True)
-            remaining = remaining[remaining.index(place.name) + 1 :]
-        tell(Path(scratch, gpu), wanted, known, _pack(scratch, gpu, wanted, out))
+        recordings = Path(scratch, gpu or DRY_RUN)
+        left: list[str] = []
+        for name in [*wanted, *wanted]:  # what has failed once more, behind all the rest
+            item = everything[name] if gpu else tiny(everything[name])
+            if name in known or name in made(recordings, wanted):
+                continue
+            if time.monotonic() + item.seconds > end_s:
+                continue
+            begin_s = time.monotonic()
+            attend(item, recordings / name, end_s, on_gpu=gpu is not None)
+            took_s = time.monotonic() - begin_s
+            print(f"{name}: {took_s:.1f} s, {in_short(recordings / name)}", flush=True)
+            if names := made(recordings, wanted):
+                left = pack(recordings, names, out)
+        tell(recordings, wanted, known, left)
 
 
-def look_after(
-    command: Sequence[str], scratch: Path, end_s: float, pack_now: Callable[[], Any]
-) -> str:
-    """Run a recording process to its end, or end it where an item hangs; why it has ended."""
-    seconds = {item.name: item.seconds for item in items()}
-    process = subprocess.Popen(command)
-    packed_s = time.time()
-    while True:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(1)
-            return "it ended the process"
-        now_s, place = time.time(), started(scratch)
-        if place is not None:
-            most_s = LATE_S + LATE_FACTOR * seconds[place.name]
-            late = now_s - (scratch / STARTED).stat().st_mtime > most_s
-            if late or now_s > end_s + PACKING_S / 3:
-                process.kill()
-                process.wait()
-                return f"it was ended after {most_s:.0f} s" if late else "the time was up"
-        if now_s - packed_s > PACK_EVERY_S:
-            pack_now()
-            packed_s = time.time()
+def attend(item: Item, folder: Path, end_s: float, *, on_gpu: bool) -> None:
+    """Let a process record an item, and end it where it hangs."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    late_s = LATE_S + LATE_FACTOR * item.seconds
+    left_s = end_s + PACKING_S / 3 - time.monotonic()
+    process = PROCESSES.Process(target=work, args=(item, folder), kwargs={"on_gpu": on_gpu})
+    process.start()
+    process.join(min(late_s, left_s))
+    if process.is_alive():
+        process.kill()
+        process.join()
+        fail(folder, f"it was ended after {late_s:.0f} s" if late_s < left_s else "time was up")
+    elif process.exitcode:
+        fail(folder, f"its process ended with {process.exitcode}")
 
 
-def started(scratch: Path) -> Path | None:
-    """The folder of the item that is being recorded."""
-    try:
-        return scratch / (scratch / STARTED).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
+def in_short(folder: Path) -> str:
+    """What came of an item, for who reads the output alone."""
+    with contextlib.suppress(FileNotFoundError):
+        return f"failed, {json.loads((folder / FAILED).read_text('utf-8'))['reason']}"
+    told = f"{size_of(folder) / 1e6:.2f} MB"
+    with contextlib.suppress(FileNotFoundError):
+        rank = json.loads((folder / "capture.json").read_text("utf-8"))["ranks"][0]
+        plain, profiled = rank["unprofiled"], rank["profiled"]
+        told += f", {plain['median_ms']:.2f} ms, profiled {profiled['median_ms']:.2f} ms"
+        told += f", {(rank['peak_allocated_bytes'] or 0) / 2**30:.2f} GiB"
+    return told
 
 
 def made(recordings: Path, wanted: Sequence[str]) -> list[str]:
     """Items whose recordings are there and whole."""
-    under_way = started(recordings.parent)
     folders = (recordings / name for name in wanted)
-    return [
-        folder.name
-        for folder in folders
-        if folder.is_dir() and folder != under_way and not (folder / FAILED).exists()
-    ]
-
-
-def _pack(scratch: str, gpu: str, wanted: Sequence[str], out: Path) -> list[str]:
-    """Pack what is there; the items that did not fit."""
-    recordings = Path(scratch, gpu)
-    names = made(recordings, wanted)
-    return pack(recordings, names, out) if names else []
+    return [folder.name for folder in folders if folder.is_dir() and not (folder / FAILED).exists()]
 
 
 def tell(recordings: Path, wanted: Sequence[str], known: set[str], left: Sequence[str]) -> None:
@@ -236,36 +212,43 @@ def tell(recordings: Path, wanted: Sequence[str], known: set[str], left: Sequenc
             print(f"failed: {name}: {failed['reason']}")
     done = known | (set(names) - set(left))
     open_items = [name for name in wanted if name not in done]
-    print(f"open: {', '.join(open_items) or 'nothing'}")
+    print(f"open: {', '.join(open_items) or 'nothing'}", flush=True)
 
 
 def gpu_folder() -> str:
-    """The folder name of this machine's GPU; ends with one line where there is none."""
+    """The folder name of this machine's GPU; ends with one line where there is none.
+
+    Asked in another process: one that has asked for a GPU cannot fork processes that use it.
+    """
+    with ProcessPoolExecutor(1, mp_context=PROCESSES) as pool:
+        name = pool.submit(_gpu_name).result()
+    if name is None:
+        raise SystemExit("PyTorch sees no NVIDIA GPU here; --dry-run tries the suite on the CPU")
+    return slug(name)
+
+
+def _gpu_name() -> str | None:
     import torch
 
-    if not torch.cuda.is_available():
-        raise SystemExit("PyTorch sees no NVIDIA GPU here; --dry-run tries the suite on the CPU")
-    return slug(torch.cuda.get_device_name(0))
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
 
 
 def main() -> None:
     """Read the command line."""
+    begin_s = time.monotonic()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path(os.environ.get("OUT", "gpu-recordings")))
     parser.add_argument("--budget-s", type=float, default=540.0)
     parser.add_argument("--only", nargs="+", choices=[i.name for i in items()], metavar="NAME")
     parser.add_argument("--list", action="store_true", help="name what is open and end")
     parser.add_argument("--dry-run", action="store_true", help="tiny sizes on the CPU")
-    parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--end-s", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.work:
-        work(options.only, options.work, options.end_s, dry_run=options.dry_run)
-    elif options.list:
+    if options.list:
         known = known_recordings(None)
         print("\n".join(item.name for item in items() if item.name not in known))
-    else:
-        supervise(options.out, options.budget_s, options.only, dry_run=options.dry_run)
+        return
+    end_s = begin_s + options.budget_s - PACKING_S
+    record_all(None if options.dry_run else gpu_folder(), options.out, end_s, options.only)
 
 
 if __name__ == "__main__":
