@@ -137,7 +137,8 @@ def test_without_skipped_steps_timing_begins_behind_the_first(tmp_path: Path) ->
     assert (one["status"], one["unprofiled"]["count"]) == ("complete", 2)
 
 
-def test_processes_that_are_spawned_are_recorded_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_processes_that_the_script_starts_are_recorded_too(tmp_path: Path, method: str) -> None:
     text = f"""{TRAINING}
 import os
 import torch.multiprocessing
@@ -146,7 +147,7 @@ def main(rank):
     for _ in range(6 + rank):
         train()
 if __name__ == "__main__":
-    torch.multiprocessing.spawn(main, nprocs=2)
+    torch.multiprocessing.start_processes(main, nprocs=2, start_method="{method}")
 """
     done = follow(tmp_path, text)
     assert done.code == 0, done.err

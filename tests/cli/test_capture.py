@@ -198,6 +198,19 @@ def test_a_rank_of_a_fake_world_is_recorded(tmp_path: Path) -> None:
 
 
 @needs_torch
+def test_traces_of_another_run_in_the_folder_are_told(tmp_path: Path) -> None:
+    for name in ("old.json.gz", "rank7.json.gz", "notes.txt"):
+        (tmp_path / name).touch()
+    done = lumos(
+        "capture", "--out", tmp_path, *SHORT, "--", sys.executable, GPT, *SMALL, "--steps", "8"
+    )
+    assert (
+        f"lumos: {tmp_path} also holds old.json.gz, rank7.json.gz, which this recording did not "
+        "write: move what is of another run away"
+    ) in done.err.splitlines()
+
+
+@needs_torch
 def test_a_training_that_ends_early_is_told_and_what_there_is_is_marked(tmp_path: Path) -> None:
     arguments = ["capture", "--out", tmp_path / "out", *SHORT, "--", sys.executable, GPT, *SMALL]
     done = lumos(*arguments, "--steps", "3")

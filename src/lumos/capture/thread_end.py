@@ -20,13 +20,21 @@ class EndOfThread:
         if threading.current_thread() is threading.main_thread():
             atexit.register(word)
         else:
-            vars(_HELD)[id(self)] = _LastWord(word)
+            _words()[self] = _LastWord(word)
 
     def cancel(self) -> None:
         """It needs no word any more; to be called in the same thread."""
         atexit.unregister(self._word)
-        if last := vars(_HELD).pop(id(self), None):
+        if last := _words().pop(self, None):
             last.word = None
+
+
+def _words() -> dict[EndOfThread, _LastWord]:
+    """Those of this thread."""
+    if not hasattr(_HELD, "words"):
+        _HELD.words = {}
+    words: dict[EndOfThread, _LastWord] = _HELD.words
+    return words
 
 
 class _LastWord:

@@ -95,6 +95,8 @@ class Follower:
 
         if torch.compiler.is_compiling():  # asked first: a compiler takes along no more than this
             return
+        if self._capture is None:  # else a fork of a training is not the training
+            self._process = os.getpid()
         if os.getpid() != self._process or torch._C._current_graph_task_id() != -1:  # noqa: SLF001
             return
         if self._marker is None or self._marker() is None:

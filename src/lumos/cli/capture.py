@@ -17,6 +17,7 @@ import typer
 
 from lumos.cli.output import say
 from lumos.errors import UsageError
+from lumos.report.plain import plain
 
 if TYPE_CHECKING:
     from lumos.capture.sidecar import Document
@@ -223,7 +224,19 @@ def _account(folder: Path, notes: Path, code: int, *, new: bool) -> Iterator[str
         several = f"ranks {ranks[0]['rank']} to {ranks[-1]['rank']} ({len(ranks)} in all)"
         yield f"{several if len(ranks) > 1 else 'rank ' + str(ranks[0]['rank'])}: {reason}"
     if whole:
+        if others := _other_traces(folder, recorded):
+            yield (
+                f"{folder} also holds {', '.join(others[:3])}{', ...' * (len(others) > 3)}, "
+                "which this recording did not write: move what is of another run away"
+            )
         yield f"next: lumos replay {shlex.quote(str(folder))}"
+
+
+def _other_traces(folder: Path, recorded: Document) -> list[str]:
+    """Names of what would be read with the recording, and is not of it."""
+    ours = {"capture.json", *(one["file"] for one in recorded["ranks"])}
+    found = (file.name for file in folder.iterdir() if file.name.endswith((".json", ".json.gz")))
+    return sorted(plain(name) for name in found if name not in ours and name[0] != ".")
 
 
 def _recorded(folder: Path, recorded: Document, whole: list[Document]) -> Iterator[str]:
