@@ -15,10 +15,10 @@ import lumos
 from lumos.analysis.diff import Diff, Side, diff, side_of, side_of_rank
 from lumos.analysis.parts import Kind
 from lumos.errors import UsageError
-from lumos.graph.job import Job
+from lumos.graph.job import Job, TaskKind
 from lumos.lower import lower
 from lumos.simulate import simulate
-from tests.drawing import Drawing
+from tests.drawing import LAUNCH_CALL, Drawing
 from tests.simulate.jobs import jobs
 
 RECORDINGS = Path(__file__).parents[2] / "recordings"
@@ -73,6 +73,49 @@ def test_a_kernel_that_only_one_program_has_is_structure() -> None:
     (part,) = (part for part in found.parts if part.kind == Kind.STRUCTURE)
     assert part.tasks == (0, 2)
     assert part.own_ns == (0, 30)
+
+
+@pytest.mark.parametrize(
+    ("workers", "expected"),
+    [((1, 0), {}), ((0, 0), {"order and queues": 20})],
+)
+def test_the_queue_that_a_task_runs_in_is_no_structure(
+    workers: tuple[int, int], expected: dict[str, int]
+) -> None:
+    """Two workers that change places change nothing; two tasks in one queue wait for each other.
+
+    worker 0 | all-reduce 1 ... |                 worker 0 | all-reduce 1 ... | all-reduce 2 |
+    worker 1    | all-reduce 2 |                  worker 1
+    """
+
+    def job(first: int, second: int) -> Job:
+        drawing = Drawing()
+        group = drawing.group("all", 0)
+        rank = drawing.rank()
+        main, queues = rank.thread(), (rank.worker(1), rank.worker(2))
+        main.collective(queues[first], "all-reduce", 30, group, call=10)
+        main.collective(queues[second], "all-reduce", 20, group, call=10)
+        return drawing.job()
+
+    found = diff(side(job(0, 1)), side(job(*workers)))
+    assert changes(found) == expected
+    assert found.matched_pct == 100
+
+
+def test_a_call_of_which_another_piece_has_a_partner_is_no_structure() -> None:
+    """A slow launch is cut in two: the launch itself and the rest of the call."""
+
+    def job(rest: int) -> Job:
+        drawing = Drawing()
+        rank = drawing.rank()
+        main, s1 = rank.thread(), rank.stream(1)
+        call = main.launch(s1, "kernel", 20, call=5)
+        if rest:
+            rank.add(TaskKind.CALL, LAUNCH_CALL, main.number, rest, event=rank.rows[call]["event"])
+        main.work("work", 50)
+        return drawing.job()
+
+    assert changes(diff(side(job(0)), side(job(30)))) == {"runtime calls": 30}
 
 
 @pytest.mark.parametrize("pauses", [((0,), (30,)), ((30,), (0,)), ((0, 20), (30, 0))])

@@ -9,7 +9,8 @@ recorded delays. A state says which parts come from the second job:
     other rows       -              durations of their own job
 
 Where one job has but pauses more than the other, its structure is that of both: a pause that the
-other run did not have takes no time there.
+other run did not have takes no time there. Where both have the same tasks, what is left of the
+structure is their order and the queues they run in: gloo gives a task to whichever worker is free.
 """
 
 from __future__ import annotations
@@ -21,7 +22,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumos.analysis.alignment import Alignment, align
-from lumos.analysis.parts import DELAYS, LAGS, START, STRUCTURE, WAITING, PartName, parts_of
+from lumos.analysis.parts import (
+    DELAYS,
+    LAGS,
+    ORDER,
+    START,
+    STRUCTURE,
+    WAITING,
+    PartName,
+    parts_of,
+)
 from lumos.graph.execution import ExecutionGraph
 from lumos.graph.job import NONE, Job, Program, StartingState
 from lumos.graph.timeline import Timeline
@@ -110,7 +120,8 @@ class Exchange:
         return np.concatenate(found)
 
     def _structure(self, state: State) -> bool:
-        return self._has(state, STRUCTURE, otherwise=self._fuller)
+        of = STRUCTURE if STRUCTURE in self.players else ORDER
+        return self._has(state, of, otherwise=self._fuller)
 
     def _has(self, state: State, part: PartName, *, otherwise: bool) -> bool:
         """Whether a part comes from the second job; one that is equal in both goes with the structure."""
@@ -175,9 +186,11 @@ def exchange_of(
         ),
     )  # fmt: skip
     names, columns = _largest(names, columns)
+    same = not any(side.alone.any() for side in columns)
     whole = [
         (WAITING, any((one != 0).any() for side in peers_ns for one in side)),
-        (STRUCTURE, not _same_structure(columns, alignments)),
+        (STRUCTURE, not same),
+        (ORDER, same and not _same_order(programs, columns, alignments)),
         (LAGS, jobs[0].lags != jobs[1].lags),
         (START, _starts_differ(programs, alignments)),
         (DELAYS, _delays_differ(programs, alignments)),
@@ -246,12 +259,22 @@ def _taken(
     return column
 
 
-def _same_structure(sides: Sequence[Columns], alignments: Sequence[Alignment]) -> bool:
-    """Whether every row has a partner but the pauses of one side, and all stand in the same order."""
-    ordered = all((np.diff(alignment.second) > 0).all() for alignment in alignments)
+def _same_order(
+    programs: Sequence[Sequence[Program]], sides: Sequence[Columns], alignments: Sequence[Alignment]
+) -> bool:
+    """Whether partners stand in one order and in the same queues, and one side has all rows of both."""
     pairs = sum(len(alignment.first) for alignment in alignments)
     contained = pairs == min(len(side.own_ns) for side in sides)
-    return ordered and contained and not any(side.alone.any() for side in sides)
+    ordered = all((np.diff(alignment.second) > 0).all() for alignment in alignments)
+    return contained and ordered and all(map(_same_queues, *programs, alignments))
+
+
+def _same_queues(program: Program, other: Program, alignment: Alignment) -> bool:
+    """Whether rows that share a processor in one program share one in the other."""
+    mine = program.rows.processor[alignment.first].astype(np.int64)
+    theirs = other.rows.processor[alignment.second].astype(np.int64)
+    pairs = np.unique(np.stack((mine, theirs)), axis=1)
+    return all(len(np.unique(side)) == len(side) for side in pairs)
 
 
 def _delays_differ(programs: list[list[Program]], alignments: Sequence[Alignment]) -> bool:

@@ -22,6 +22,7 @@ class Kind(Enum):
     HOST = "host"  # durations of operators, calls and gaps on the host
     WAITING = "waiting_for_peers"  # on ranks that neither job holds
     STRUCTURE = "structure"  # rows that only one of the programs has, and the order of all
+    ORDER = "order"  # of the same rows: in which order, on which of the queues, by what pauses cut
     LAGS = "lags"  # launch latencies and the like
     START = "start"  # what was under way when the run began
     DELAYS = "delays"  # recorded delays of device tasks that no rule explains
@@ -38,6 +39,7 @@ class PartName(NamedTuple):
 
 WAITING = PartName(Kind.WAITING, "waiting for peers")
 STRUCTURE = PartName(Kind.STRUCTURE, "program structure")
+ORDER = PartName(Kind.ORDER, "order and queues")
 LAGS = PartName(Kind.LAGS, "launch and other lags")
 START = PartName(Kind.START, "under way at the start")
 DELAYS = PartName(Kind.DELAYS, "unexplained delays")
@@ -99,11 +101,12 @@ def _named(program: Program, numbers: dict[PartName, int]) -> NDArray[np.int64]:
 def _passing(program: Program, matched: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Rows without a partner that are no other program: they took no time in the other run.
 
-    Those are pauses that wait for nothing, and pieces of operators of which another piece has a
-    partner.
+    Those are pauses that wait for nothing, and pieces of operators and calls of which another piece
+    has a partner.
     """
     rows = program.rows
     known = matched & (rows.event != NONE)
-    piece = (rows.kind == TaskKind.OPERATOR) & np.isin(rows.event, rows.event[known])
+    cut = (rows.kind == TaskKind.OPERATOR) | (rows.kind == TaskKind.CALL)
+    piece = cut & np.isin(rows.event, rows.event[known])
     pause = (rows.kind == TaskKind.GAP) & (rows.awaits == NONE)
     return ~matched & (piece | pause)
