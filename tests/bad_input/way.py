@@ -19,14 +19,16 @@ from typing import Any
 
 import numpy as np
 from jsonschema import Draft202012Validator
+from numpy.typing import NDArray
 
 from lumos import predict
 from lumos.analysis.grade import grade, shortfalls
 from lumos.analysis.inspection import inspect
 from lumos.api import StepRun, write_timeline
 from lumos.build import build
+from lumos.build.host_communication import POINT_TO_POINT
 from lumos.errors import LumosError, UnusableInputError
-from lumos.graph.job import NONE, TaskKind
+from lumos.graph.job import NONE, Program, TaskKind
 from lumos.graph.trace import Trace
 from lumos.ingest.read import read
 from lumos.report.documents.critical_path import critical_path_document
@@ -220,6 +222,15 @@ def _nothing_negative(value: Any, path: str = "") -> None:
         raise Nonsense(f"{path} is {value}")
 
 
+def _posted_before(trace: Trace, program: Program, rows: NDArray[np.intp]) -> NDArray[np.int64]:
+    """How long before its span a send or receive over gloo may have been posted: its call, at most."""
+    launch = program.rows.launch[rows]
+    call = program.rows.event[launch]
+    message = np.array([trace.text(name) in POINT_TO_POINT for name in trace.name], bool)
+    posted = (launch != NONE) & (call != NONE) & message[program.rows.event[rows]]
+    return np.where(posted, trace.duration_ns[call], 0)
+
+
 def _times_are_those_recorded(recording: predict.Recording) -> None:
     """Rows lie inside the events they come from, device rows are them; spans are the input's.
 
@@ -238,13 +249,14 @@ def _times_are_those_recorded(recording: predict.Recording) -> None:
         start, end = run.start_ns[rows], run.end_ns[rows]
         if (end < start).any():
             raise Nonsense(f"a row of rank {placement.ranks[place]} ends before it starts")
-        longest = trace.duration_ns[event]
+        longest = trace.duration_ns[event] + _posted_before(trace, program, rows)
         slack = np.int64(0) if alone else longest // 100 + 1000
         if (end - start > longest + slack).any():
             raise Nonsense("a row lasts longer than its event")
         on_device = np.array([p.is_stream and p.device >= NONE for p in program.processors], bool)
         device = on_device[program.rows.processor[rows]]
-        if (np.abs(end - start - longest) > slack)[device].any():
+        known = longest == trace.duration_ns[event]  # others start somewhere in their call
+        if (np.abs(end - start - longest) > slack)[device & known].any():
             raise Nonsense("a device row lasts other than its event")
         if alone:
             shift = trace.start_ns[event[device]] - start[device]

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from lumos.build import build
-from lumos.build.work import read_gemm, read_shapes
+from lumos.build.inputs import read_shapes
+from lumos.build.work import read_gemm
 from lumos.graph.job import NONE
 from lumos.graph.work import Gemm, Phase, WorkKind
 from lumos.ingest import read

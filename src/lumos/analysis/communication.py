@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from lumos.analysis.breakdown import intersection, length, union, working_rows
 from lumos.catalog.hardware import Hardware, find_hardware
 from lumos.graph.job import NONE, Collective, CollectiveKind, Job, Program
+from lumos.graph.meetings import is_synchronous, meetings, messages
 from lumos.graph.timeline import RankTimeline, Timeline
 from lumos.graph.trace import ProcessGroup
-from lumos.lower.rendezvous import is_synchronous, meetings, messages
 from lumos.units import NS_PER_S
 
 _SHARED = (CollectiveKind.ALL_GATHER, CollectiveKind.REDUCE_SCATTER, CollectiveKind.ALL_TO_ALL)

@@ -7,13 +7,14 @@ Newer traces tell it in the kernel's arguments; in older ones the operator aroun
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lumos.build.device import DeviceTasks
+from lumos.build.inputs import told_member
 from lumos.build.kernels import collective_kind
 from lumos.build.threads import Segments
 from lumos.graph.job import NONE, CollectiveKind
@@ -32,7 +33,9 @@ class Communication:
     """One communication event as the trace tells it; None or NONE where it does not.
 
     `group` is the name of its process group, `members` its ranks as text, `sequence` the number
-    of the collective in its group, `peer` the other rank of a send or receive.
+    of the collective in its group, `peer` the other rank of a send or receive, `member` which
+    member of its group that is (0 the first). `waited_ns` is how long after the start of a
+    send or receive over gloo the wait for it returned, None for all others.
     """
 
     event: int
@@ -44,6 +47,11 @@ class Communication:
     dtype: str
     sequence: int
     peer: int
+    member: int
+    waited_ns: int | None
+
+
+_MESSAGES = (CollectiveKind.SEND, CollectiveKind.RECEIVE)
 
 
 def describe_communication(
@@ -57,7 +65,11 @@ def describe_communication(
         event = int(tasks.event[task])
         segment = int(tasks.segment[task])
         around = operators.around(int(segments.event[segment])) if segment != NONE else []
-        found.append(_describe(trace, arguments, event, around))
+        one = _describe(trace, arguments, event, around)
+        if one.kind in _MESSAGES and trace.kind[event] == EventKind.ANNOTATION:
+            end = int(trace.start_ns[event] + trace.duration_ns[event])
+            one = replace(one, waited_ns=end - int(tasks.start_ns[task]))
+        found.append(one)
     return found
 
 
@@ -108,6 +120,10 @@ class _Operators:
         return inside
 
 
+POINT_TO_POINT = frozenset({"c10d::send", "c10d::recv_"})
+"""Operators that send and receive."""
+
+
 def is_communication_operator(name: str) -> bool:
     """Whether an operator or annotation of this name stands around communication."""
     return name == "record_param_comms" or name.startswith(
@@ -139,7 +155,17 @@ def _describe(trace: Trace, arguments: _Arguments, event: int, around: list[int]
         dtype=dtype,
         sequence=NONE if sequence is None else sequence,
         peer=next((peer for peer in peers if peer is not None), NONE),
+        member=_member(trace, arguments, around),
+        waited_ns=None,
     )
+
+
+def _member(trace: Trace, arguments: _Arguments, around: list[int]) -> int:
+    """The member of its group that a send or receive is called with; NONE where it is not told."""
+    for row in around:
+        if trace.text(trace.name[row]) in POINT_TO_POINT:
+            return told_member(arguments.text(Argument.INPUT_VALUES, [row]) or "")
+    return NONE
 
 
 def _kind(trace: Trace, arguments: _Arguments, rows: list[int]) -> CollectiveKind:

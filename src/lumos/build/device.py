@@ -51,6 +51,8 @@ def link_device_tasks(trace: Trace, segments: Segments, spans: HostSpans) -> Dev
     device = np.maximum(trace.device[rows].astype(np.int64), MISSING)
     device = np.concatenate([device, np.full(len(spans), HOST)])
     number = np.concatenate([trace.stream[rows], spans.stream])
+    start = np.concatenate([trace.start_ns[rows], spans.start_ns])
+    end = np.concatenate([trace.start_ns[rows] + trace.duration_ns[rows], spans.end_ns])
     rows = np.concatenate([rows, spans.event])
     _, place = np.unique(number, return_inverse=True)  # numbers of streams may fill 64 bits
     keys, first, stream = np.unique(device << 31 | place, return_index=True, return_inverse=True)
@@ -59,7 +61,6 @@ def link_device_tasks(trace: Trace, segments: Segments, spans: HostSpans) -> Dev
     rename[np.argsort(-busy, kind="stable")] = np.arange(len(keys))  # the busiest stream is 0
     stream = rename[stream]
     launch_ns = np.where(segment == NONE, np.iinfo(np.int64).min, segments.start_ns[segment])
-    start = trace.start_ns[rows]
     launch_ns = _with_neighbours(launch_ns, start, stream)
     order = np.lexsort((rows, start, launch_ns, stream))
     rows, stream, segment = rows[order], stream[order], segment[order]
@@ -72,8 +73,8 @@ def link_device_tasks(trace: Trace, segments: Segments, spans: HostSpans) -> Dev
         event=rows,
         stream=stream.astype(np.int32),
         segment=segment,
-        start_ns=trace.start_ns[rows],
-        end_ns=trace.start_ns[rows] + _lengths(trace, rows),
+        start_ns=start[order],
+        end_ns=end[order],
         adopted=adopted,
         streams=tuple(streams),
         labels=tuple(labels),
@@ -94,13 +95,6 @@ def out_of_order(tasks: DeviceTasks) -> NDArray[np.bool_]:
             done = np.maximum.accumulate(tasks.end_ns[own])
             late[own][1:] = tasks.start_ns[own][1:] < done[:-1] - OUT_OF_ORDER_NS
     return late
-
-
-def _lengths(trace: Trace, rows: NDArray[np.intp]) -> NDArray[np.int64]:
-    """Length of each task [ns]; none for a send over gloo, whose span lasts until it is waited for."""
-    is_send = np.array([text == "gloo:send" for text in trace.strings], bool)
-    is_span = trace.kind[rows] == EventKind.ANNOTATION  # a kernel may be called anything
-    return np.where(is_span & is_send[trace.name[rows]], 0, trace.duration_ns[rows])
 
 
 def _launching_segment(

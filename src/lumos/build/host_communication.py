@@ -16,12 +16,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lumos.build.inputs import told_member
 from lumos.build.threads import Segments
 from lumos.graph.job import NONE
-from lumos.graph.trace import EventKind, Trace
+from lumos.graph.trace import Argument, EventKind, Trace
 from lumos.units import NS_PER_US
 
-POINT_TO_POINT = ("gloo:send", "gloo:recv")
+SEND = "gloo:send"
+POINT_TO_POINT = (SEND, "gloo:recv")
 RETURN_NS = 5000 * NS_PER_US
 """A waiting thread goes on within this of the span's end: workers and waiters share cores."""
 SHORTEST_WAIT_NS = 10 * NS_PER_US
@@ -35,11 +37,16 @@ _TENSOR = re.compile(r"\[(\d+(?:,\d+)*)\]")
 class HostSpans:
     """Spans of communication run by host threads, in order of start; one entry a span.
 
-    `stream` numbers the queues they ran in (a worker thread, or the sends and the receives of a
-    thread), `labels` names them; `segment` is the host segment that issued the span, NONE unknown.
+    `stream` numbers the queues they ran in (a worker thread, or what a thread sends to a member of a
+    group, or receives from it), `labels` names them; `segment` is the host segment that issued the span, NONE unknown.
+    Sends and receives start with their call: they are posted within it, and the span only begins as
+    it returns. A send is a point, as long as its receiver is not known: its span lasts until somebody
+    waits for it.
     """
 
     event: NDArray[np.int64]
+    start_ns: NDArray[np.int64]
+    end_ns: NDArray[np.int64]
     stream: NDArray[np.int64]
     segment: NDArray[np.int64]
     labels: tuple[str, ...]
@@ -55,15 +62,27 @@ def find_host_spans(trace: Trace, segments: Segments) -> HostSpans:
     rows = rows[np.argsort(trace.start_ns[rows], kind="stable")]
     if not len(rows):
         none = np.empty(0, np.int64)
-        return HostSpans(none, none, none, ())
-    labels: dict[str, int] = {}
-    stream = []
-    for row in rows:
-        name, thread = trace.text(trace.name[row]), trace.text(trace.thread[row])
-        label = f"{name} of thread {thread}" if name in POINT_TO_POINT else f"gloo worker {thread}"
-        stream.append(labels.setdefault(label, len(labels)))
+        return HostSpans(none, none, none, none, none, ())
     segment = _issuing_segments(trace, segments, rows)
-    return HostSpans(rows.astype(np.int64), np.array(stream, np.int64), segment, tuple(labels))
+    values = trace.argument_column(Argument.INPUT_VALUES)
+    labels: dict[str, int] = {}
+    start, stream = trace.start_ns[rows], np.empty(len(rows), np.int64)
+    end = start + trace.duration_ns[rows]
+    for place, (row, issued) in enumerate(zip(rows.tolist(), segment.tolist(), strict=True)):
+        name, thread = trace.text(trace.name[row]), trace.text(trace.thread[row])
+        label = f"gloo worker {thread}"
+        if name in POINT_TO_POINT:
+            label = f"{name} of thread {thread}"
+            if issued != NONE:
+                call = int(segments.event[issued])
+                if start[place] <= trace.start_ns[call] + trace.duration_ns[call]:
+                    start[place] = trace.start_ns[call]
+                member = told_member(trace.text(int(values[call])))
+                label += f", member {member}" if member != NONE else ""
+        if name == SEND:
+            end[place] = start[place]
+        stream[place] = labels.setdefault(label, len(labels))
+    return HostSpans(rows.astype(np.int64), start, end, stream, segment, tuple(labels))
 
 
 def _issuing_segments(

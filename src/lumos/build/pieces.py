@@ -356,6 +356,10 @@ def _split_slow_launches(
         else:
             column["end_ns"][segment] = begin + usual
             extra.add(TaskKind.CALL, thread, begin + usual, end, 4 * segment + 3, event=event)
+    for place, kind in enumerate(extra.kind):  # what is recorded right behind a launch stays there
+        if kind == TaskKind.RECORD and extra.order[place] % 4 == 3:
+            time_ns = int(column["start_ns"][extra.order[place] // 4])
+            extra.start_ns[place] = extra.end_ns[place] = time_ns
 
 
 def _cut_gaps(steps: Steps, column: Columns, extra: Pieces) -> None:

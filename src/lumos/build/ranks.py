@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lumos.build.clocks import Clock, align_clocks
+from lumos.build.arrivals import find_arrivals
+from lumos.build.clocks import Clock, Message, align_clocks
 from lumos.build.collectives import Communication
+from lumos.build.device import HOST
 from lumos.build.groups import infer_groups
 from lumos.errors import UnusableInputError
 from lumos.graph.finding import Finding
 from lumos.graph.job import ALL_MEMBERS_WAIT, NONE, Collective, CollectiveKind, Program
+from lumos.graph.meetings import meetings, messages
 from lumos.graph.timeline import RankTimeline
 from lumos.graph.trace import ProcessGroup, Trace
+from lumos.units import NS_PER_S
 
-LONGEST_APART_NS = 600 * 10**9
+LONGEST_APART_NS = 600 * NS_PER_S
 """Clocks that nobody keeps drift by minutes at most: what is further apart is of another run."""
 
 
@@ -39,7 +43,7 @@ def match_ranks(
 ) -> Matched:
     """Give every collective its group, drop groups that do not match, align the clocks.
 
-    Raises UnusableInputError for a rank that no collective links and that ran at another time.
+    Raises UnusableInputError for a rank that nothing links and that ran at another time.
     """
     ranks = [trace.rank if trace.rank is not None else n for n, trace in enumerate(traces)]
     groups = _groups(traces, described)
@@ -49,7 +53,8 @@ def match_ranks(
     ]
     findings: list[Finding] = []
     if len(traces) > 1 and len(groups) > 0:
-        programs, count = infer_groups(programs, runs, ranks, groups)
+        members = [[one.member for one in mine] for mine in described]
+        programs, count = infer_groups(programs, runs, ranks, groups, members)
         if count:
             message = f"{count} collectives do not name their process group; it was told from what its members have in common"
             findings.append(Finding("group-inferred", "info", message))
@@ -58,9 +63,7 @@ def match_ranks(
         findings += finding
     programs, finding = _uncouple_unequal(programs, groups)
     findings += finding
-    clocks = align_clocks(
-        [_ends(program, run) for program, run in zip(programs, runs, strict=True)]
-    )
+    clocks = _clocks(programs, runs, ranks, [trace.host for trace in traces])
     findings += _clock_findings(ranks, clocks, programs)
     runs = [
         run
@@ -68,27 +71,44 @@ def match_ranks(
         else replace(run, start_ns=clock.correct(run.start_ns), end_ns=clock.correct(run.end_ns))
         for run, clock in zip(runs, clocks, strict=True)
     ]
-    _refuse_other_runs(traces, runs, clocks)
+    _refuse_other_runs(traces, programs, runs, ranks)
+    programs, runs = find_arrivals(programs, runs, ranks, described)
     return Matched(tuple(programs), tuple(runs), tuple(groups), tuple(findings))
 
 
 def _refuse_other_runs(
-    traces: Sequence[Trace], runs: Sequence[RankTimeline], clocks: Sequence[Clock | None]
+    traces: Sequence[Trace],
+    programs: Sequence[Program],
+    runs: Sequence[RankTimeline],
+    ranks: Sequence[int],
 ) -> None:
-    """One run from here to there would be mostly nothing: traces of two jobs in one folder."""
+    """One run from here to there would be mostly nothing: traces of two jobs in one folder.
+
+    Ranks of a fake world share nothing either, and are recorded one after another.
+    """
+    pairs = [*meetings(programs), *(list(ends) for ends in messages(programs, ranks))]
+    linked = {place for members in pairs for place, _ in members}
     reference, begin, end = None, 0, 0
-    for trace, run, clock in zip(traces, runs, clocks, strict=True):
+    for place, (trace, run) in enumerate(zip(traces, runs, strict=True)):
         if not len(run):
             continue
         low, high = int(run.start_ns.min()), int(run.end_ns.max())
         if reference is None:
             reference, begin, end = trace, low, high
-        elif clock is None and (apart := max(low - end, begin - high)) > LONGEST_APART_NS:
+            continue
+        one_clock = trace.host == reference.host != "" and trace.backend != "fake"
+        apart = max(low - end, begin - high)
+        if place not in linked and apart > (0 if one_clock else LONGEST_APART_NS):
             raise UnusableInputError(
-                f"{reference.source} and {trace.source}: no collective links them, and they were "
-                f"recorded {apart / 3.6e12:.1f} hours apart: give traces of one run only "
+                f"{reference.source} and {trace.source}: no collective and no message links them, "
+                f"and they were recorded {_spelled(apart)} apart: give traces of one run only "
                 "(lumos diff compares two)"
             )
+
+
+def _spelled(time_ns: int) -> str:
+    seconds = time_ns / NS_PER_S
+    return f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds:.1f} seconds"
 
 
 def _groups(
@@ -115,7 +135,10 @@ def _collective(one: Communication, groups: Sequence[ProcessGroup], rank: int) -
         named = group.name == one.group and rank in group.ranks
         if named and (not one.members or one.members == group.ranks):
             number = place
-    return Collective(one.kind, number, one.in_bytes, one.out_bytes, one.dtype, one.peer)
+    peer = one.peer
+    if peer == NONE and number != NONE and 0 <= one.member < len(groups[number].ranks):
+        peer = groups[number].ranks[one.member]
+    return Collective(one.kind, number, one.in_bytes, one.out_bytes, one.dtype, peer)
 
 
 def _assume_one_group(
@@ -132,25 +155,11 @@ def _assume_one_group(
         for p in programs
     ]
     message = (
-        f"no process groups in the traces; the {len(kinds[0])} collectives of each rank read the same, "
+        f"the {len(kinds[0])} collectives of each rank name no process group, and read the same; "
         f"so all {len(ranks)} ranks are taken as one group"
     )
-    advice = "record with a PyTorch of 2.4 or newer, which writes process groups"
+    advice = "" if groups else "record with a PyTorch of 2.4 or newer, which writes process groups"
     return programs, [*groups, group], [Finding("group-assumed", "info", message, None, advice)]
-
-
-def _sequence(program: Program) -> dict[int, tuple[int, int, int]]:
-    """(block, group, how many of that group came before in the block) of each collective row."""
-    rows = program.rows
-    seen: Counter[tuple[int, int]] = Counter()
-    found = {}
-    for row in np.flatnonzero(rows.collective != NONE):
-        one = program.collectives[rows.collective[row]]
-        if one.group != NONE:
-            key = (int(rows.block[row]), one.group)
-            found[int(row)] = (*key, seen[key])
-            seen[key] += 1
-    return found
 
 
 def _uncouple_unequal(
@@ -191,12 +200,29 @@ def _uncouple_unequal(
     ], findings
 
 
-def _ends(program: Program, run: RankTimeline) -> dict[tuple[object, ...], int]:
-    return {
-        key: int(run.end_ns[row])
-        for row, key in _sequence(program).items()
-        if program.collectives[program.rows.collective[row]].kind in ALL_MEMBERS_WAIT
-    }
+def _clocks(
+    programs: Sequence[Program],
+    runs: Sequence[RankTimeline],
+    ranks: Sequence[int],
+    hosts: Sequence[str],
+) -> list[Clock | None]:
+    """The clock of each rank, by its host, the ends of its collectives, else by its messages.
+
+    A GPU has a clock of its own, which the profiler follows within microseconds only.
+    """
+    ends: list[dict[tuple[object, ...], int]] = [{} for _ in programs]
+    for number, members in enumerate(meetings(programs)):
+        for place, row in members:
+            ends[place][number,] = int(runs[place].end_ns[row])
+    sent = [
+        Message(sender, receiver, int(runs[sender].start_ns[send]), int(runs[receiver].end_ns[row]))
+        for (sender, send), (receiver, row) in messages(programs, ranks)
+    ]
+    of_host = [
+        host if all(one.device in (HOST, NONE) for one in program.processors) else ""
+        for host, program in zip(hosts, programs, strict=True)
+    ]
+    return align_clocks(ends, sent, of_host)
 
 
 def _clock_findings(
@@ -213,10 +239,10 @@ def _clock_findings(
     findings = []
     unlinked = [rank for rank, clock in zip(ranks, clocks, strict=True) if clock is None]
     if unlinked:
-        message = f"no collective links rank {', '.join(map(str, unlinked[:16]))} to rank {ranks[0]}; its clock is taken as it is"
+        message = f"no collective and no message links rank {', '.join(map(str, unlinked[:16]))} to rank {ranks[0]}; its clock is taken as it is"
         findings.append(Finding("clock-unlinked", "warning", message))
     offsets = [abs(clock.offset_ns) for clock in clocks if clock is not None]
     if offsets and max(offsets) > 100_000:
-        message = f"clocks of the ranks were up to {max(offsets) / 1e6:.3f} ms apart and were aligned by collective ends"
+        message = f"clocks of the ranks were up to {max(offsets) / 1e6:.3f} ms apart and were aligned by the ends of collectives and messages"
         findings.append(Finding("clock-aligned", "info", message))
     return findings

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from lumos.build.collectives import Communication
+from lumos.build.inputs import read_shapes, read_texts
 from lumos.build.nesting import Nesting
 from lumos.graph.job import NONE, Program, TaskKind
 from lumos.graph.trace import MISSING, Argument, EventKind, Trace
@@ -117,7 +116,7 @@ def _work(
     values_text: int,
 ) -> Work:
     operator = trace.text(name)
-    shapes, dtypes = read_shapes(trace.text(shapes_text)), _read_texts(trace.text(dtypes_text))
+    shapes, dtypes = read_shapes(trace.text(shapes_text)), read_texts(trace.text(dtypes_text))
     moved = None if size == MISSING else size
     if kind == TaskKind.COLLECTIVE:
         one = communications[collective]
@@ -132,34 +131,8 @@ def _work(
             moved,
         )
     gemm = read_gemm(operator, shapes)
-    values = _read_texts(trace.text(values_text))
+    values = read_texts(trace.text(values_text))
     return Work(kind_of_operator(operator), operator, shapes, dtypes, gemm, None, values)
-
-
-@lru_cache(maxsize=4096)
-def read_shapes(text: str) -> tuple[tuple[int, ...], ...]:
-    """Input shapes from their JSON text; inputs that are no tensor have the shape ()."""
-    try:
-        value = msgspec.json.decode(text) if text else []
-    except msgspec.DecodeError:
-        return ()
-    if not isinstance(value, list):
-        return ()
-    return tuple(
-        tuple(extent for extent in shape if isinstance(extent, int))
-        if isinstance(shape, list) and all(isinstance(extent, int) for extent in shape)
-        else ()
-        for shape in value
-    )
-
-
-@lru_cache(maxsize=4096)
-def _read_texts(text: str) -> tuple[str, ...]:
-    try:
-        value = msgspec.json.decode(text) if text else []
-    except msgspec.DecodeError:
-        return ()
-    return tuple(str(entry) for entry in value) if isinstance(value, list) else ()
 
 
 def read_gemm(operator: str, shapes: Sequence[tuple[int, ...]]) -> Gemm | None:

@@ -154,6 +154,7 @@ class Trace:
     rank: int | None = None
     world_size: int | None = None
     backend: str = ""
+    host: str = ""
     gpu: str = ""
     process_groups: tuple[ProcessGroup, ...] = ()
     thread_names: Mapping[tuple[str, str], str] = field(default_factory=dict)

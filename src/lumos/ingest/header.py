@@ -16,6 +16,7 @@ class Header:
     rank: int | None
     world_size: int | None
     backend: str
+    host: str
     gpu: str
     process_groups: tuple[ProcessGroup, ...]
     base_time_ns: int
@@ -30,6 +31,7 @@ def parse_header(raw: Mapping[str, Any]) -> Header:
         rank=_rank(distributed.get("rank")),
         world_size=_rank(distributed.get("world_size")),
         backend=str(distributed.get("backend", "")),
+        host=str(raw.get("host_name", "")),
         gpu=_gpu(raw.get("deviceProperties")),
         process_groups=_groups(distributed.get("pg_config")),
         base_time_ns=_count(raw.get("baseTimeNanoseconds")) or 0,

@@ -95,6 +95,7 @@ def _trace(path: Path, document: Document, findings: tuple[Finding, ...]) -> Tra
         rank=header.rank,
         world_size=header.world_size,
         backend=header.backend,
+        host=header.host,
         gpu=header.gpu,
         process_groups=header.process_groups,
         thread_names=document.thread_names,

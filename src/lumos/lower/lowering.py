@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from lumos.graph.execution import Edges, ExecutionGraph, Rule
 from lumos.graph.job import NONE, WHOLE_DEVICE, Job, Program, TaskKind
+from lumos.graph.meetings import Where, is_synchronous, meetings, messages
 from lumos.lower.back_pressure import back_pressure
 from lumos.lower.by_task import Dependencies, by_task
 from lumos.lower.classes import call_names, values_of
@@ -19,13 +20,7 @@ from lumos.lower.hand_off import hand_off
 from lumos.lower.launch import launch
 from lumos.lower.order import as_written, order_by_turns, topological_order
 from lumos.lower.program_order import program_order
-from lumos.lower.rendezvous import (
-    is_synchronous,
-    meetings,
-    message_edges,
-    messages,
-    rendezvous,
-)
+from lumos.lower.rendezvous import message_edges, rendezvous
 from lumos.lower.stream_order import stream_order
 from lumos.lower.synchronize import synchronize
 
@@ -72,8 +67,8 @@ def lower(job: Job, drop: Collection[Rule] = ()) -> ExecutionGraph:
 def _contexts(
     job: Job,
     programs: list[Program],
-    met: list[list[tuple[int, int]]],
-    sent: list[tuple[tuple[int, int], tuple[int, int]]],
+    met: list[list[Where]],
+    sent: list[tuple[Where, Where]],
 ) -> list[RankContext]:
     coupled = [np.zeros(len(program.rows), bool) for program in programs]
     for members in met:
@@ -93,7 +88,7 @@ def _contexts(
 
 def _order(
     contexts: list[RankContext],
-    met: list[list[tuple[int, int]]],
+    met: list[list[Where]],
     first_point: int,
     dependencies: Dependencies,
 ) -> NDArray[np.int32] | None:
