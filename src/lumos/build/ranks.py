@@ -86,8 +86,6 @@ def _refuse_other_runs(
 
     Ranks of a fake world share nothing either, and are recorded one after another.
     """
-    pairs = [*meetings(programs), *(list(ends) for ends in messages(programs, ranks))]
-    linked = {place for members in pairs for place, _ in members}
     reference, begin, end = None, 0, 0
     for place, (trace, run) in enumerate(zip(traces, runs, strict=True)):
         if not len(run):
@@ -98,12 +96,19 @@ def _refuse_other_runs(
             continue
         one_clock = trace.host == reference.host != "" and trace.backend != "fake"
         apart = max(low - end, begin - high)
-        if place not in linked and apart > (0 if one_clock else LONGEST_APART_NS):
+        far = apart > (0 if one_clock else LONGEST_APART_NS)
+        if far and place not in _linked(programs, ranks):
             raise UnusableInputError(
                 f"{reference.source} and {trace.source}: no collective and no message links them, "
                 f"and they were recorded {_spelled(apart)} apart: give traces of one run only "
                 "(lumos diff compares two)"
             )
+
+
+def _linked(programs: Sequence[Program], ranks: Sequence[int]) -> set[int]:
+    """Places of the ranks that share a collective or a message with another."""
+    pairs = [*meetings(programs), *(list(ends) for ends in messages(programs, ranks))]
+    return {place for members in pairs for place, _ in members}
 
 
 def _spelled(time_ns: int) -> str:
@@ -210,6 +215,8 @@ def _clocks(
 
     A GPU has a clock of its own, which the profiler follows within microseconds only.
     """
+    if len(programs) == 1:
+        return [Clock(0.0, 0.0, 0)]
     ends: list[dict[tuple[object, ...], int]] = [{} for _ in programs]
     for number, members in enumerate(meetings(programs)):
         for place, row in members:
