@@ -49,10 +49,11 @@ BOUNDS = StepBounds(
         Bound(Rung.ROOFLINE, 120 * MS, 90 * MS, unknown_pct=12.5),
     ),
 )
+ONE_RANK = Bound(Rung.NO_STRAGGLER, None, 5 * MS, "one rank was traced")
 ALONE = Unchanged("whole", Basis.BACK_TO_BACK, 5 * MS, None, None)
 FOUND = [
     (COSTS, BOUNDS),
-    (StepCosts(ALONE, (), {Grouping.CLASS: 0}, True), StepBounds(ALONE, ())),
+    (StepCosts(ALONE, (), {Grouping.CLASS: 0}, True), StepBounds(ALONE, (ONE_RANK,))),
 ]
 FINDINGS = [Finding("single-rank", "info", "one rank alone")]
 
@@ -62,6 +63,14 @@ def test_costs_read_as_they_did(width: int) -> None:
     text = text_of(cost_report(FOUND, FINDINGS), width)
     compare(f"cost-{width}.txt", text)
     assert all(len(line) <= width for line in text.splitlines())
+
+
+def test_a_bound_that_does_not_apply_is_told_and_not_drawn() -> None:
+    some, none = (text_of(cost_report([one]), 160) for one in FOUND)
+    assert not [line for line in some.splitlines() if line.startswith("no bubble  ")]
+    assert "no bubble does not apply: no message between ranks" in some
+    assert "no straggler does not apply: one rank was traced." in none
+    assert "as it is" not in none, "nothing to hold it against"
 
 
 def test_parts_beyond_the_top_are_counted() -> None:
@@ -78,6 +87,9 @@ def test_the_verdict_names_the_class_that_gains_most() -> None:
 def test_the_error_stands_beside_the_answer() -> None:
     assert "+2.04 % off: gains below 4.00 ms are within its error" in basis_words(UNCHANGED)
     assert "-0.84 %" in basis_words(UNCHANGED)
+    exact = Unchanged("step", Basis.BACK_TO_BACK, 200 * MS - 1, 200 * MS, -1e-5)
+    assert "+0.00 % off" in basis_words(exact)
+    assert "by rules: +0.00 %" in basis_words(exact), "a rounded nothing has no sign"
     assert "Its measured period is unknown" in basis_words(ALONE)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from lumos.analysis.diff import Diff, Part
@@ -51,3 +53,10 @@ def test_equal_runs_have_a_verdict_too() -> None:
     same = Diff("before", "after", 5 * MS, 5 * MS, 5 * MS, 5 * MS, (), 100.0, 1)
     assert verdict(same) == "after is 0.00 ms longer (+0.0 %) than before."
     text_of(diff_report(same), 80)
+
+
+def test_what_is_rounded_to_nothing_has_no_sign() -> None:
+    tiny = [replace(part, change_ns=-3, lowest_ns=-6000, highest_ns=-4) for part in DIFF.parts]
+    text = text_of(diff_report(replace(DIFF, parts=tuple(tiny))), 80)
+    assert "-0.00" not in text
+    assert "-0.01..+0.00" in text

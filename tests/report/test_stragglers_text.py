@@ -114,6 +114,29 @@ def test_ranks_that_cost_next_to_nothing_are_not_blamed() -> None:
     assert verdict(nobody).endswith("No rank by itself costs 1 %.")
 
 
+def test_a_rank_that_gains_over_all_steps_has_no_cause() -> None:
+    """Dear in one step, and the others in the next ones would be slower without it."""
+    dear = step("1", {0: group(101, 3), 1: group(100, 0)}, {0: Cause.SLOW_LINK})
+    gains = step("2", {0: group(101, -9), 1: group(100, 0)})
+    found = Stragglers((dear, gains), Grain.KERNEL, 100, 0)
+    assert found.overall().causes == {0: Cause.NONE, 1: Cause.NONE}
+    text = " ".join(text_of(stragglers_report(found), 160).split())
+    assert "No rank by itself costs 1 % over all 2 steps." in text
+    assert "In single steps a rank costs 1 % of the step or more once: slow link." in text
+
+
+def test_of_one_rank_alone_a_step_is_slow_and_no_rank() -> None:
+    calm, slow = (step(name, {0: group(100, 0)}) for name in ("calm", "calm too"))
+    slow = replace(slow, step="slow", ranks={0: group(REAL, 60)}, causes={0: Cause.SLOW_COMPUTE})
+    found = Stragglers((calm, slow, calm), Grain.KERNEL, 0, 100)
+    said = "With one rank only its steps can be compared:"
+    assert verdict(found).endswith(
+        f"{said} slow costs most, 60.00 ms (50.0 % of it), it computes slowly."
+    )
+    assert "a rank costs" not in text_of(stragglers_report(found), 160)
+    assert verdict(Stragglers((calm, calm), Grain.KERNEL, 0, 100)).endswith("none of 2 costs 1 %.")
+
+
 def test_without_a_like_nobody_is_judged() -> None:
     alone = Stragglers(ONE.steps, Grain.KERNEL, 0, 0)
     assert "has a like to be held against: record several steps" in verdict(alone)

@@ -101,7 +101,8 @@ class Stragglers:
     def overall(self) -> StepStragglers:
         """All steps together: sums, so that a ratio of two is one of means.
 
-        The cause of a rank is the one that cost most over the steps.
+        The cause of a rank is the one that cost most over the steps; a rank that costs next to
+        nothing over all of them has none.
         """
         return _overall(self.steps)
 
@@ -290,16 +291,23 @@ def _operations(job: Job, tasks: int) -> tuple[NDArray[np.int64], dict[str, list
 
 
 def _overall(steps: Sequence[StepStragglers]) -> StepStragglers:
+    ranks = _summed(steps, [step.ranks for step in steps])
+    length_ns = sum(step.without_delay_ns for step in steps)
+    costs = {rank: length_ns - group.without_ns for rank, group in ranks.items()}
     return StepStragglers(
         step="overall",
         measured_ns=sum(step.measured_ns for step in steps),
-        without_delay_ns=sum(step.without_delay_ns for step in steps),
+        without_delay_ns=length_ns,
         without_stragglers_ns=sum(step.without_stragglers_ns for step in steps),
-        ranks=_summed(steps, [step.ranks for step in steps]),
+        ranks=ranks,
         dp_ranks=_summed_where_known(steps, [step.dp_ranks for step in steps]),
         stages=_summed_where_known(steps, [step.stages for step in steps]),
         operations=_summed(steps, [step.operations for step in steps]),
-        causes={rank: _main_cause(steps, rank) for rank in steps[0].ranks},
+        causes={
+            # what a rank costs in one step it may gain in the others
+            rank: _main_cause(steps, rank) if cost > LEAST_COST * length_ns else Cause.NONE
+            for rank, cost in costs.items()
+        },
     )
 
 

@@ -122,7 +122,7 @@ class StepRun:
 
     @cached_property
     def _error(self) -> str:
-        return "unknown" if self.error_pct is None else f"{self.error_pct:+.2f} %"
+        return "unknown" if self.error_pct is None else f"{self.error_pct:+z.2f} %"
 
     def __repr__(self) -> str:
         figures = self.figures
@@ -131,7 +131,7 @@ class StepRun:
             f"replayed {ms(figures.replayed_ns):.3f} ms ({self._error})"
         ]
         for rank in figures.ranks[:8]:
-            error = "unknown" if rank.error_pct is None else f"{rank.error_pct:+.2f} %"
+            error = "unknown" if rank.error_pct is None else f"{rank.error_pct:+z.2f} %"
             lines.append(
                 f"  rank {rank.rank}: {ms(rank.measured_ns):.3f} ms, {ms(rank.replayed_ns):.3f} ms "
                 f"({error}), unexplained {ms(rank.unexplained_ns):.3f} ms"

@@ -22,8 +22,10 @@ def amount_text(amount: Amount) -> str:
         return f"{value:,.0f}"
     if amount.unit in _SCALED:
         return _scaled(value)[0]
-    sign = "+" if amount.unit is Unit.CHANGE and value >= 0 else MINUS if value < 0 else ""
-    return sign + f"{abs(value):,.{_digits(amount.unit, abs(value))}f}"
+    rounded = f"{value:z,.{_digits(amount.unit, abs(value))}f}"
+    if rounded.startswith("-"):
+        return MINUS + rounded[1:]
+    return "+" + rounded if amount.unit is Unit.CHANGE else rounded
 
 
 def unit_text(amount: Amount) -> str:

@@ -28,6 +28,7 @@ from lumos.report.text.house import (
     table,
     time_text,
 )
+from lumos.report.text.wrapping import Sentences
 from lumos.units import ms
 
 MOST_RANKS = 16
@@ -53,7 +54,7 @@ def breakdown_report(
 ) -> RenderableType:
     """What `lumos breakdown` prints: the verdict, the parts, ranks or steps, kernels, utilisation."""
     filled = [step for step in steps if step.ranks]
-    parts: list[RenderableType] = [Text(verdict(filled or steps), "bold")]
+    parts: list[RenderableType] = [Sentences(verdict(filled or steps), "bold")]
     if filled:
         shown = _median(filled)
         parts.append(_parts(filled))

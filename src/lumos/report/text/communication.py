@@ -22,6 +22,7 @@ from lumos.report.text.house import (
     table,
     time_text,
 )
+from lumos.report.text.wrapping import Sentences
 from lumos.units import ms
 
 MOST_LINES = 16
@@ -34,7 +35,7 @@ def communication_report(
     """What `lumos communication` prints: for each step the verdict, the groups, who came last."""
     parts: list[RenderableType] = []
     for step in steps:
-        parts.append(Text(verdict(step), "bold"))
+        parts.append(Sentences(verdict(step), "bold"))
         if step.measured:
             parts.append(_groups(step))
         if any(one.latecomers for one in step.measured):
@@ -67,7 +68,7 @@ def verdict(step: StepCommunication) -> str:
     rank, times, others = late[0]
     return (
         f"{first} They waited most for rank {rank}, {ms(others):.2f} ms in all: it came last "
-        f"{times} times of {sum(one[1] for one in late)}."
+        f"{times} time{'s' * (times != 1)} of {sum(one[1] for one in late)}."
     )
 
 

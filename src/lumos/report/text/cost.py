@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -14,15 +14,16 @@ from lumos.analysis.cost import Cost, Grouping, StepCosts
 from lumos.graph.finding import Finding
 from lumos.report.plain import plain
 from lumos.report.text.house import (
-    UNKNOWN,
     bar,
     findings_table,
+    label_text,
     name_text,
     percent_text,
     spaced,
     table,
     time_text,
 )
+from lumos.report.text.wrapping import Sentences
 from lumos.units import ms
 
 TOP = 8
@@ -95,18 +96,18 @@ def basis_words(unchanged: Unchanged) -> str:
         what = period if unchanged.basis is Basis.BACK_TO_BACK else "its span"
         words.append(
             f"Measured: {ms(unchanged.measured_ns):.2f} ms, {what}; the run is "
-            f"{unchanged.error_pct:+.2f} % off: gains below {ms(unchanged.error_ns or 0):.2f} ms "
+            f"{unchanged.error_pct:+z.2f} % off: gains below {ms(unchanged.error_ns or 0):.2f} ms "
             "are within its error."
         )
     else:
         words.append("Its measured period is unknown: no step before it, or like it, was recorded.")
     if unchanged.replay_error_pct is not None:
-        words.append(f"Replay error of the step by rules: {unchanged.replay_error_pct:+.2f} %.")
+        words.append(f"Replay error of the step by rules: {unchanged.replay_error_pct:+z.2f} %.")
     return " ".join(words)
 
 
 def _headline(costs: StepCosts) -> Text:
-    return Text.assemble((verdict(costs), "bold"), "\n", (basis_words(costs.unchanged), "dim"))
+    return Sentences.assemble((verdict(costs), "bold"), "\n", (basis_words(costs.unchanged), "dim"))
 
 
 def _gains(costs: StepCosts, by: Grouping, top: int) -> Table:
@@ -123,7 +124,7 @@ def _gains(costs: StepCosts, by: Grouping, top: int) -> Table:
     for one in shown:
         share = unchanged.share_pct(one.gain_half_ns)
         found.add_row(
-            name_text(part_name(one)),
+            (label_text if by is Grouping.STREAM else name_text)(part_name(one)),
             str(one.tasks),
             time_text(one.own_ns),
             *(
@@ -139,10 +140,11 @@ def _gains(costs: StepCosts, by: Grouping, top: int) -> Table:
 def _gain(gain_ns: int, unchanged: Unchanged) -> Text:
     """A gain; a small one, within the error of the run, is dim."""
     within = abs(gain_ns) <= (unchanged.error_ns or 0)
-    return Text(f"{ms(gain_ns):.2f}", "dim" if within else "")
+    return Text(f"{ms(gain_ns):z.2f}", "dim" if within else "")
 
 
-def _ladder(ladder: StepBounds) -> Table:
+def _ladder(ladder: StepBounds) -> RenderableType:
+    """A line for each limit that the job has, and in words why it has not the others."""
     unchanged = ladder.unchanged
     passed = [one for one in ladder.bounds if one.alone_ns is None]
     notes = [f"{RUNG_WORDS[one.rung]} does not apply: {one.reason}." for one in passed]
@@ -151,21 +153,21 @@ def _ladder(ladder: StepBounds) -> Table:
         for one in ladder.bounds
         if one.unknown_pct
     ]
-    found = table(
-        "Bounds: how long the step takes without one limit, and without all so far",
-        note=" ".join(notes),
-        gap=1,
-    )
+    title = "Bounds: how long the step takes without one limit, and without all so far"
+    if len(passed) == len(ladder.bounds):
+        return Group(Text(title, "bold"), Sentences(" ".join(notes), "dim"))
+    found = table(title, note=" ".join(notes), gap=1)
     found.add_column("")
     for head in ("alone\nms", "gain\n%", "so far\nms", "gain\n%"):
         found.add_column(head, justify="right", no_wrap=True)
     found.add_column("", min_width=12, max_width=40, ratio=1)
     found.add_row("as it is", *_length(unchanged.length_ns, unchanged), "", "", bar(100.0))
     for one in ladder.bounds:
-        alone = one.alone_ns
+        if one.alone_ns is None:
+            continue
         found.add_row(
-            Text(RUNG_WORDS[one.rung], "dim" if alone is None else ""),
-            *(_length(alone, unchanged) if alone is not None else (UNKNOWN, UNKNOWN)),
+            RUNG_WORDS[one.rung],
+            *_length(one.alone_ns, unchanged),
             *_length(one.together_ns, unchanged),
             bar(100 - unchanged.share_pct(unchanged.length_ns - one.together_ns)),
         )

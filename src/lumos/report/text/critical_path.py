@@ -19,12 +19,14 @@ from lumos.report.text.house import (
     MOST_LINES,
     bar,
     findings_table,
+    label_text,
     name_text,
     percent_text,
     spaced,
     table,
     time_text,
 )
+from lumos.report.text.wrapping import Sentences
 from lumos.units import ms
 
 TOP = 12
@@ -116,8 +118,8 @@ def _all_steps(steps: Sequence[StepPath]) -> Table:
 def _whole(found: StepPath, top: int) -> list[RenderableType]:
     words = [(verdict(found), "bold")]
     if found.error_pct is not None:
-        words.append((f"\nReplay error of the step: {found.error_pct:+.2f} %.", "dim"))
-    parts: list[RenderableType] = [Text.assemble(*words)]
+        words.append((f"\nReplay error of the step: {found.error_pct:+z.2f} %.", "dim"))
+    parts: list[RenderableType] = [Sentences.assemble(*words)]
     if found.segments:
         parts.append(_story(found, top))
     for what, name in _SUMS:
@@ -142,7 +144,7 @@ def _story(found: StepPath, top: int) -> Table:
         found_table.add_column(head, justify="right", no_wrap=True)
     found_table.add_column("by", no_wrap=True)
     found_table.add_column("rank", justify="right", no_wrap=True)
-    found_table.add_column("thread or stream", max_width=16)
+    found_table.add_column("thread or stream")
     found_table.add_column("", min_width=24, ratio=1)
     begin = found.path.begin_ns
     for before, one in pairwise((None, *shown)):
@@ -150,7 +152,7 @@ def _story(found: StepPath, top: int) -> Table:
         _add_skipped(found_table, *_gap(begin, before, one))
         found_table.add_row(
             time_text(one.start_ns - begin), time_text(one.length_ns), path_word(one.rule),
-            str(one.rank), name_text(one.stream), Text(plain(_content(one)), overflow="fold"),
+            str(one.rank), label_text(one.stream), Text(plain(_content(one)), overflow="fold"),
         )  # fmt: skip
     last = shown[-1]
     rest = begin + found.path.length_ns - last.end_ns
@@ -206,7 +208,8 @@ def _sum(found: StepPath, what: str, sums: Mapping[str | int, int], top: int) ->
         words = f"rank {name}" if what == "rank" else _WORDS.get(str(name), str(name))
         words = path_word(words) if what in ("kind", "rule") else words
         share = found.share_pct(time)
-        result.add_row(name_text(words), time_text(time), f"{share:.1f}", bar(share))
+        label = label_text(words) if what == "thread or stream" else name_text(words)
+        result.add_row(label, time_text(time), f"{share:.1f}", bar(share))
     if rest:
         result.add_row(
             f"{hidden} more", time_text(rest), f"{found.share_pct(rest):.1f}", "", style="dim"
@@ -225,13 +228,13 @@ def _near(found: StepPath, top: int) -> Table:
         note = f"{len(found.near) - len(shown)} more with --json. {note}"
     result = table("Nearly critical", note=note, gap=2)
     result.add_column("rank", justify="right", no_wrap=True)
-    result.add_column("thread or stream", max_width=28)
+    result.add_column("thread or stream")
     result.add_column("", max_width=18)
     for head in ("tasks", "ms", "slack ms"):
         result.add_column(head, justify="right", no_wrap=True)
     for one in shown:
         result.add_row(
-            str(one.rank), name_text(one.stream), name_text(one.kind.replace("_", " ")),
+            str(one.rank), label_text(one.stream), name_text(one.kind.replace("_", " ")),
             str(one.tasks), time_text(one.own_ns), time_text(one.least_slack_ns, 3),
         )  # fmt: skip
     return result

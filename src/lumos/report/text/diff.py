@@ -13,6 +13,7 @@ from lumos.analysis.parts import Kind
 from lumos.analysis.replay import percent
 from lumos.report.plain import plain
 from lumos.report.text.house import name_text, spaced, table
+from lumos.report.text.wrapping import Sentences
 from lumos.units import ms
 
 TOP = 12
@@ -37,16 +38,16 @@ def verdict(diff: Diff) -> str:
     """The change and the parts that make most of it, in one or two sentences."""
     change = diff.change_ns
     share = percent(diff.second_measured_ns, diff.first_measured_ns)
-    of_first = f" ({share:+.1f} %)" if share is not None else ""
+    of_first = f" ({share:+z.1f} %)" if share is not None else ""
     much = f"{abs(ms(change)):.2f} ms {'longer' if change >= 0 else 'shorter'}{of_first}"
     sentence = f"{plain(diff.second)} is {much} than {plain(diff.first)}."
     known = [part for part in diff.parts if part.kind != Kind.NOT_REPLAYED and part.change_ns]
-    told = [f"{part_name(part)} {ms(part.change_ns):+.2f} ms" for part in known[:3]]
+    told = [f"{part_name(part)} {ms(part.change_ns):+z.2f} ms" for part in known[:3]]
     return f"{sentence} Largest parts: {'; '.join(told)}." if told else sentence
 
 
 def _verdict(diff: Diff) -> Text:
-    return Text(verdict(diff), "bold")
+    return Sentences(verdict(diff), "bold")
 
 
 def _parts(diff: Diff, top: int) -> Table:
@@ -88,14 +89,14 @@ def _cells(part: Part) -> Sequence[Text]:
     own, waiting = (pair[1] - pair[0] for pair in (part.own_ns, part.waiting_ns))
     return (
         _signed(part.change_ns),
-        Text(f"{ms(part.lowest_ns):+.2f}..{ms(part.highest_ns):+.2f}" if wide else "", "dim"),
+        Text(f"{ms(part.lowest_ns):+z.2f}..{ms(part.highest_ns):+z.2f}" if wide else "", "dim"),
         _signed(own) if any(part.own_ns) else Text(""),
         _signed(waiting) if any(part.waiting_ns) else Text(""),
     )
 
 
 def _signed(time_ns: int) -> Text:
-    return Text(f"{ms(time_ns):+.2f}")
+    return Text(f"{ms(time_ns):+z.2f}")
 
 
 def _signed_bar(time_ns: int, most_ns: int) -> Text:

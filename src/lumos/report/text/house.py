@@ -12,6 +12,7 @@ from rich.text import Text
 
 from lumos.graph.finding import Finding
 from lumos.report.plain import plain
+from lumos.report.text.wrapping import Label, Sentences
 from lumos.units import ms
 
 _LINE_BELOW_HEAD = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
@@ -30,7 +31,7 @@ def spaced(parts: Iterable[RenderableType]) -> RenderableType:
 
 def table(title: str, *, note: str = "", gap: int = 2) -> Table:
     """A table of the house: no frame, a line below the head, the title at the left."""
-    caption = Text(note, "dim") if note else None
+    caption = Sentences(note, "dim") if note else None
     return Table(
         title=Text(title, "bold"),
         title_justify="left",
@@ -47,12 +48,17 @@ def table(title: str, *, note: str = "", gap: int = 2) -> Table:
 def noted(found: Table, *notes: str) -> RenderableType:
     """A table and below it what its reader has to know, as wide as the terminal."""
     words = " ".join(note for note in notes if note)
-    return Group(found, Text(words, "dim")) if words else found
+    return Group(found, Sentences(words, "dim")) if words else found
 
 
 def name_text(name: str, style: str = "") -> Text:
     """A name from a trace, harmless, cut where there is no room."""
     return Text(plain(name), style, no_wrap=True, overflow="ellipsis")
+
+
+def label_text(label: str) -> Text:
+    """The label of a thread or stream, harmless, cut in its middle where there is no room."""
+    return Label(plain(label), no_wrap=True)
 
 
 def time_text(time_ns: float | None, digits: int = 2) -> Text:
@@ -93,7 +99,7 @@ def findings_table(findings: Sequence[Finding]) -> Table:
     found.add_column(ratio=1)
     colours = {"info": "cyan", "warning": "yellow", "error": "red"}
     for finding in findings[:MOST_LINES]:
-        text = Text(plain(finding.message))
+        text = Sentences(plain(finding.message))
         if finding.affected_ns is not None:
             text.append(f" [{ms(finding.affected_ns):.2f} ms]")
         if finding.advice:

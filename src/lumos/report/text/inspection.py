@@ -18,6 +18,7 @@ from lumos.report.plain import plain
 from lumos.report.text.house import (
     UNKNOWN,
     findings_table,
+    label_text,
     name_text,
     percent_text,
     ranks_text,
@@ -25,6 +26,7 @@ from lumos.report.text.house import (
     table,
     time_text,
 )
+from lumos.report.text.wrapping import Sentences
 from lumos.units import ms
 
 MOST_LINES = 16
@@ -100,7 +102,7 @@ def _grade(grade: str, shortfalls: Sequence[Shortfall]) -> Table:
         Text.assemble((grade, _GRADE_STYLE[grade]), f": {_GRADE_MEANING[grade]}"),
     )
     for one in shortfalls:
-        text = Text(plain(one.message))
+        text = Sentences(plain(one.message))
         if one.advice:
             text.append(f"\nnext time: {plain(one.advice)}", "dim")
         found.add_row(Text(f"  {one.grade}", _GRADE_STYLE[one.grade]), text)
@@ -259,7 +261,7 @@ def _threads(ranks: Sequence[RankInspection]) -> Table:
     for thread in shown:
         label = thread.name if thread.thread in thread.name else f"{thread.thread} {thread.name}"
         found.add_row(
-            name_text(label.strip()), f"{thread.events:,}",
+            label_text(label.strip()), f"{thread.events:,}",
             time_text(thread.busy_ns), _share(thread.busy_ns, first.span_ns),
         )  # fmt: skip
     return found

@@ -19,11 +19,13 @@ from lumos.report.text.house import (
     bar,
     findings_table,
     name_text,
+    noted,
     percent_text,
     spaced,
     table,
     time_text,
 )
+from lumos.report.text.wrapping import Sentences
 from lumos.units import ms
 
 TOP = 10
@@ -98,15 +100,20 @@ def verdict(found: Stragglers) -> str:
 
 
 def _who(found: Stragglers, overall: StepStragglers) -> list[str]:
-    """Who costs most: a rank by itself, and where it is dearer a stage or data-parallel rank."""
+    """Who costs most: a rank by itself, and where it is dearer a stage or data-parallel rank.
+
+    Of one rank alone it is a step: nothing there is held against other ranks.
+    """
+    if len(overall.ranks) == 1 < len(found.steps):
+        return [_slow_steps(found, overall)]
     rank, cost = _dearest(overall, overall.ranks)
     least = LEAST_COST * overall.without_delay_ns
     sentences = []
     if cost > least:
         why = CAUSE_WORDS[overall.causes[int(rank)]]
         sentences.append(f"Rank {rank} costs most, {_much(found, overall, cost)}: {why}.")
-    elif len(overall.ranks) > 1:
-        sentences.append("No rank by itself costs 1 %.")
+    else:
+        sentences.append(f"No rank by itself costs {100 * LEAST_COST:.0f} %{_over_steps(found)}.")
     together = []
     for title, groups in _shared(overall):
         number, cost_ns = _dearest(overall, groups)
@@ -115,6 +122,30 @@ def _who(found: Stragglers, overall: StepStragglers) -> list[str]:
     if dearest > max(cost, least):
         sentences.append(f"All ranks of {name} together cost {_much(found, overall, dearest)}.")
     return sentences
+
+
+def _slow_steps(found: Stragglers, overall: StepStragglers) -> str:
+    """Which steps of a single rank are slow, and why the slowest is."""
+    (rank,) = overall.ranks
+    costs = {step.step: step.cost_ns(step.ranks[rank]) for step in found.steps}
+    slow = [step for step in found.steps if step.causes[rank] is not Cause.NONE]
+    said = "With one rank only its steps can be compared:"
+    if not slow:
+        return f"{said} none of {len(found.steps)} costs {100 * LEAST_COST:.0f} %."
+    worst = max(slow, key=lambda step: costs[step.step])
+    share = _share(costs[worst.step], worst.without_delay_ns)
+    why = CAUSE_WORDS[worst.causes[rank]]
+    others = (
+        f"; {len(slow) - 1} more of {len(found.steps)} cost 1 % or more" if len(slow) > 1 else ""
+    )
+    return (
+        f"{said} {plain(worst.step)} costs most, {ms(costs[worst.step]):.2f} ms ({share:.1f} % of "
+        f"it), {why}{others}."
+    )
+
+
+def _over_steps(found: Stragglers) -> str:
+    return f" over all {len(found.steps)} steps" if len(found.steps) > 1 else ""
 
 
 def _shared(overall: StepStragglers) -> list[tuple[str, Mapping[int, Group]]]:
@@ -135,29 +166,31 @@ def _headline(found: Stragglers, overall: StepStragglers) -> Text:
         f"Measured: {measured:.2f} ms, {share:+z.2f} % beyond the run by rules alone, in which "
         "durations were exchanged."
     )
-    return Text.assemble((verdict(found), "bold"), "\n", (words + _reasons(found), "dim"))
+    return Sentences.assemble(
+        (verdict(found), "bold"), "\n", (words + _reasons(found, overall), "dim")
+    )
 
 
-def _reasons(found: Stragglers) -> str:
+def _reasons(found: Stragglers, overall: StepStragglers) -> str:
     """How often a rank costs a step something, and for which causes."""
     causes = Counter(
         cause for step in found.steps for cause in step.causes.values() if cause is not Cause.NONE
     )
-    if not causes or len(found.steps) == 1 or not found.compares:
+    if not causes or len(found.steps) == 1 or not found.compares or len(overall.ranks) == 1:
         return ""
-    often = {1: "Once", 2: "Twice"}.get(causes.total(), f"{causes.total()} times")
+    often = {1: "once", 2: "twice"}.get(causes.total(), f"{causes.total()} times")
     each = ", ".join(
         _cause(cause) + (f" {count}" if len(causes) > 1 else "")
         for cause, count in causes.most_common()
     )
-    return f" {often} in {len(found.steps)} steps a rank costs 1 % of its step or more: {each}."
+    return f" In single steps a rank costs 1 % of the step or more {often}: {each}."
 
 
 def _cause(cause: Cause) -> str:
     return "" if cause is Cause.NONE else cause.value.replace("_", " ")
 
 
-def _picture(found: Stragglers, overall: StepStragglers) -> Table:
+def _picture(found: Stragglers, overall: StepStragglers) -> RenderableType:
     every = -(-len(found.steps) // MOST_STEPS)
     columns = [found.steps[first : first + every] for first in range(0, len(found.steps), every)]
     slowest = sorted(overall.ranks, key=lambda rank: -overall.ranks[rank].only_ns)[:MOST_RANKS]
@@ -169,16 +202,14 @@ def _picture(found: Stragglers, overall: StepStragglers) -> Table:
     shown += f", the worst of each {every}" if every > 1 else ""
     hidden = len(overall.ranks) - len(slowest)
     rest = f"; {hidden} ranks that slow it less are not shown" if hidden else ""
-    drawn = table(
-        "How much each rank alone slows an even job, step by step",
-        note=f"{shown}: {legend}{rest}",
-    )
-    drawn.expand = True  # else the first column takes the room that the title needs
+    title = "How much each rank alone slows an even job, step by step"
+    drawn = table(title)
     drawn.add_column("rank", justify="right", no_wrap=True)
-    drawn.add_column("", no_wrap=True, ratio=1)
+    # else the first column takes the room that the title needs
+    drawn.add_column("", no_wrap=True, min_width=len(title) - len("rank  "))
     for rank in sorted(slowest):
         drawn.add_row(str(rank), Text.assemble(*(_block(column, rank) for column in columns)))
-    return drawn
+    return noted(drawn, f"{shown}: {legend}{rest}")
 
 
 def _block(steps: Sequence[StepStragglers], rank: int) -> tuple[str, str]:
@@ -249,7 +280,7 @@ def _words(found: Stragglers) -> Text:
             f"{found.compared_pct:.1f} % of the time is held against other ranks, "
             f"{found.alone_pct:.1f} % only against other steps of the same rank."
         )
-    return Text(words, "dim")
+    return Sentences(words, "dim")
 
 
 def _by_cost(overall: StepStragglers, groups: Groups) -> list[int | str]:
