@@ -31,7 +31,7 @@ BASE: dict[str, Any] = {
 }  # fmt: skip
 ATTEMPTS = 3
 """Torch's CPU profiler fails now and then as it stops (std::bad_array_new_length)."""
-FOUR_PARTS = {"micro-batch": 1, "micro-batches": 4}
+PIPELINE = {"dp": 1, "pp": 2, "micro-batch": 1, "micro-batches": 4}
 
 
 class Item(NamedTuple):
@@ -57,7 +57,9 @@ def items() -> list[Item]:
         Item("dp1", {"dp": 1}),
         Item("fsdp2", {"fsdp": True}),
         Item("tp2", {"dp": 1, "tp": 2}),
-        Item("pp2", {"dp": 1, "pp": 2, **FOUR_PARTS}),
+        Item("pp2", PIPELINE),
+        Item("pp2-front-20ms", {**PIPELINE, "delay-rank": 0, "delay-ms": 20}, of="pp2"),
+        Item("pp2-back-60ms", {**PIPELINE, "delay-rank": 1, "delay-ms": 60}, of="pp2"),
     ]
     changed = [
         Item(name, flags_of(one, BASE), name if one.change else None, one.of)

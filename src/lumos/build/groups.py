@@ -28,7 +28,8 @@ POINT_TO_POINT = (CollectiveKind.SEND, CollectiveKind.RECEIVE)
 class _Cluster:
     """Rows of one rank's collectives that belong together, in issue order.
 
-    `queues` is how many worker threads ran them, none for messages; `members` holds for each row which member of its group it sends to or receives from.
+    `queues` is how many worker threads ran them, none for messages; `members` holds for each row
+    which member of its group it sends to or receives from.
     """
 
     rows: list[int]
