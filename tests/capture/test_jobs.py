@@ -77,8 +77,8 @@ def test_the_profiled_steps_are_as_long_as_the_trace_says(tmp_path: Path) -> Non
 ENDS = {
     0: ("failed", None, 0),
     1: ("failed", None, 0),
-    3: ("partial", None, 2),
-    5: ("partial", None, 3),
+    3: ("failed", None, 2),
+    5: ("failed", None, 3),
     6: ("partial", "rank0.partial.json.gz", 3),
     7: ("complete", "rank0.json.gz", 3),
     12: ("complete", "rank0.json.gz", 3),
@@ -109,7 +109,8 @@ def test_a_loop_that_ends_early_keeps_what_there_is(tmp_path: Path) -> None:
         assert files_in(folder) == {"capture.json", *([file] if file else [])}
         if steps < 7:
             assert one["reason"] == f"the training ended after {steps} steps; {NEEDED}"
-            assert line == f"lumos: rank 0: the recording is {status}: {one['reason']}"
+            what = "cut short" if file else "no trace"
+            assert line == f"lumos: rank 0: {what}: {one['reason']}"
 
 
 def test_a_crash_of_the_training_passes_through_and_its_recording_is_partial(
@@ -132,7 +133,7 @@ def test_a_rank_that_crashes_does_not_hang_the_recording_of_the_other(tmp_path: 
     assert other.code != 0
     assert crashed.code != 0
     assert "the training's own mistake" in crashed.err
-    assert [one["status"] for one in recorded(tmp_path)["ranks"]] == ["partial", "partial"]
+    assert [one["status"] for one in recorded(tmp_path)["ranks"]] == ["failed", "failed"]
 
 
 def test_a_killed_process_is_known_to_have_begun(tmp_path: Path) -> None:
@@ -162,6 +163,28 @@ def test_an_earlier_recording_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert files_in(tmp_path) == {"capture.json", "rank0.json.gz"}
     assert [one["rank"] for one in recorded(tmp_path)["ranks"]] == [0]
     assert recorded(tmp_path)["world_size"] == 1
+
+
+def test_a_run_that_records_nothing_leaves_an_earlier_recording_as_it_was(tmp_path: Path) -> None:
+    run_ranks([JOB, "ddp", tmp_path, 9], 2)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    assert run([JOB, "alone", tmp_path, 3]).code == 0
+    assert run([JOB, "alone", tmp_path, 9, "--crash-at", 6]).code == 1
+    after = {name: (tmp_path / name).read_bytes() for name in before}
+    assert after == before
+    assert {name for name in files_in(tmp_path) if name[0] != "."} == set(before)
+
+
+def test_files_of_others_in_the_folder_are_not_touched_and_the_training_goes_on(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "rank0.json.gz").write_text("mine")
+    done = run([JOB, "alone", tmp_path, 9])
+    assert (done.code, len(done.lines)) == (0, 1)
+    assert "holds rank0.json.gz, which no recording of lumos in it wrote" in done.lines[0]
+    assert "give another folder, or overwrite=True" in done.lines[0]
+    assert files_in(tmp_path) == {"rank0.json.gz"}
+    assert (tmp_path / "rank0.json.gz").read_text() == "mine"
 
 
 # --- what can fail, and must not reach the training
@@ -203,7 +226,7 @@ def test_a_full_disk_costs_the_trace_and_nothing_else(tmp_path: Path, limit_byte
     assert "the training goes on" in done.lines[0]
     assert files_in(tmp_path / "traces") == {"capture.json"}
     one = recorded(tmp_path / "traces")["ranks"][0]
-    assert (one["status"], one["file"]) == ("partial", None)
+    assert (one["status"], one["file"]) == ("failed", None)
     assert one["unprofiled"]["count"] == 2
 
 
@@ -223,7 +246,7 @@ def test_a_profiler_of_the_training_itself_keeps_its_right(tmp_path: Path, sched
     done = train(tmp_path, tmp_path / "traces", before)
     assert (done.code, done.out, len(done.lines)) == (0, f"trained\n{not schedule}\n", 1)
     one = recorded(tmp_path / "traces")["ranks"][0]
-    assert (one["status"], one["file"]) == ("partial", None)
+    assert (one["status"], one["file"]) == ("failed", None)
     assert "a profiler of its own" in one["reason"]
     assert one["reason"] in done.lines[0]
     assert one["unprofiled"]["count"] == 2
@@ -262,7 +285,7 @@ def test_a_failing_profiler_costs_the_trace_and_nothing_else(tmp_path: Path) -> 
     assert (done.code, done.out, len(done.lines)) == (0, "trained\n", len(methods))
     for method in methods:
         one = recorded(tmp_path / method)["ranks"][0]
-        assert (one["status"], one["file"]) == ("partial", None)
+        assert (one["status"], one["file"]) == ("failed", None)
         assert one["unprofiled"]["count"] == 2
         assert one["reason"] == "RuntimeError: no CUPTI in this driver"
         assert files_in(tmp_path / method) == {"capture.json"}
@@ -272,7 +295,7 @@ def test_who_wants_failures_raised_gets_them(tmp_path: Path) -> None:
     done = train(tmp_path, tmp_path / "traces", FAILING.format(method="step"), ', on_error="raise"')
     assert (done.code, done.out) == (1, "")
     assert "RuntimeError: no CUPTI" in done.err
-    assert recorded(tmp_path / "traces")["ranks"][0]["status"] == "partial"
+    assert recorded(tmp_path / "traces")["ranks"][0]["status"] == "failed"
 
 
 def test_a_fork_of_the_training_records_nothing(tmp_path: Path) -> None:
@@ -320,9 +343,9 @@ print("trained")
     [
         ([7], "complete", "rank0.json.gz", None),
         ([5], "partial", "rank0.partial.json.gz", "the thread of the training ended after 5"),
-        ([4, 9], "partial", None, "the thread of the training ended after 4"),
+        ([4, 9], "failed", None, "the thread of the training ended after 4"),
         ([2, 9], "complete", "rank0.json.gz", None),
-        ([2], "partial", None, "the training ended after 2"),
+        ([2], "failed", None, "the training ended after 2"),
     ],
 )
 def test_a_recording_ends_with_the_thread_that_is_profiled(
@@ -360,5 +383,5 @@ def test_a_step_inside_of_backward_costs_the_trace_and_nothing_else(tmp_path: Pa
     done = train(tmp_path, tmp_path / "traces", before)
     assert (done.code, done.out, len(done.lines)) == (0, "trained\n", 1)
     one = recorded(tmp_path / "traces")["ranks"][0]
-    assert (one["status"], one["file"]) == ("partial", None)
+    assert (one["status"], one["file"]) == ("failed", None)
     assert one["reason"] == "a step ended inside of backward(); tell of it behind that"

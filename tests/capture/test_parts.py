@@ -118,26 +118,163 @@ def test_a_lock_whose_owner_is_gone_is_broken(tmp_path: Path) -> None:
     assert {file.name for file in tmp_path.iterdir()} == {"capture.json"}
 
 
-def test_a_rank_that_finds_itself_replaces_the_earlier_recording(tmp_path: Path) -> None:
-    for number in range(4):
-        write_one(str(tmp_path), number)
-        (tmp_path / f"rank{number}.json.gz").touch()
+# --- a recording and an earlier one in the same folder
+
+
+def begin(folder: Path, size: int, *numbers: int) -> None:
+    for number in numbers:
+        sidecar.announce(folder, job(size), rank(number, status="failed", file=None))
+
+
+def end(folder: Path, size: int, number: int, text: str = "", status: str = "complete"):
+    """A rank ends with its trace; `text` stands in it."""
+    name = sidecar.trace_name(number, partial=status == "partial")
+    written = folder / f".{name}.1"
+    written.write_text(text)
+    one = rank(number, status=status, file=name, reason=status)
+    return sidecar.enter(folder, job(size), one, written)
+
+
+def record_all(folder: Path, size: int, text: str = "") -> None:
+    begin(folder, size, *range(size))
+    for number in range(size):
+        end(folder, size, number, text)
+
+
+def told_ranks(folder: Path) -> list[int]:
+    known = sidecar.read(folder)
+    assert known is not None
+    return [one["rank"] for one in known["ranks"]]
+
+
+def shown(folder: Path) -> set[str]:
+    return {file.name for file in folder.iterdir() if not file.name.startswith(".")}
+
+
+def test_an_earlier_recording_is_as_it_was_until_the_new_one_has_a_trace(tmp_path: Path) -> None:
+    record_all(tmp_path, 4, "old")
     (tmp_path / "mine.json").touch()
-    (tmp_path / ".rank2.json.gz.of-a-killed-process").mkdir()
-    (tmp_path / ".rank2.json.gz.of-a-killed-process" / "trace.json").touch()
-    sidecar.announce(tmp_path, job(8), rank(2))
-    known = sidecar.read(tmp_path)
-    assert known is not None
-    assert [one["rank"] for one in known["ranks"]] == [2]
-    assert {file.name for file in tmp_path.iterdir()} == {"capture.json", "mine.json"}
+    before = (tmp_path / "capture.json").read_bytes()
+    begin(tmp_path, 2, 1, 0)
+    sidecar.enter(tmp_path, job(2), rank(1, status="failed", file=None))
+    assert (tmp_path / "capture.json").read_bytes() == before
+    assert {(tmp_path / f"rank{n}.json.gz").read_text() for n in range(4)} == {"old"}
+    end(tmp_path, 2, 0, "new")
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "capture.json", "rank0.json.gz", "mine.json",
+    }  # fmt: skip
+    assert told_ranks(tmp_path) == [0, 1]
+    end(tmp_path, 2, 1, "new")
+    assert (tmp_path / "rank1.json.gz").read_text() == "new"
+    assert told_ranks(tmp_path) == [0, 1]
 
 
-def test_a_job_of_another_size_replaces_the_earlier_recording(tmp_path: Path) -> None:
-    sidecar.announce(tmp_path, job(4), rank(3))
-    sidecar.announce(tmp_path, job(2), rank(0))
-    known = sidecar.read(tmp_path)
+@pytest.mark.parametrize("size", [2, 4])
+def test_a_run_that_is_started_again_and_again_ends_in_one_recording(
+    size: int, tmp_path: Path
+) -> None:
+    record_all(tmp_path, 2, "old")
+    for _ in range(3):  # as torchrun restarts a job
+        begin(tmp_path, size, *range(size))
+    for number in reversed(range(size)):
+        end(tmp_path, size, number, "new")
+    begin(tmp_path, size, *reversed(range(size)))
+    record_all(tmp_path, size, "newer")
+    assert shown(tmp_path) == {"capture.json", *(f"rank{n}.json.gz" for n in range(size))}
+    assert {(tmp_path / f"rank{n}.json.gz").read_text() for n in range(size)} == {"newer"}
+    assert told_ranks(tmp_path) == list(range(size))
+    assert sidecar.strangers(tmp_path) == []
+
+
+def test_half_a_trace_takes_no_place_of_a_whole_recording(tmp_path: Path) -> None:
+    record_all(tmp_path, 1, "old")
+    begin(tmp_path, 1, 0)
+    one = end(tmp_path, 1, 0, "half", "partial")
+    assert (one["status"], one["file"]) == ("failed", None)
+    assert (
+        one["reason"] == "partial; its trace was not kept, for the earlier recording there is whole"
+    )
+    assert (tmp_path / "rank0.json.gz").read_text() == "old"
+    assert shown(tmp_path) == {"capture.json", "rank0.json.gz"}
+
+
+def test_half_a_trace_takes_the_place_of_half_a_trace(tmp_path: Path) -> None:
+    begin(tmp_path, 2, 0, 1)
+    end(tmp_path, 2, 1, "old", "partial")
+    begin(tmp_path, 1, 0)
+    assert (tmp_path / "rank1.partial.json.gz").read_text() == "old"
+    end(tmp_path, 1, 0, "new", "partial")
+    assert shown(tmp_path) == {"capture.json", "rank0.partial.json.gz"}
+
+
+def test_a_recording_without_traces_is_replaced_at_once(tmp_path: Path) -> None:
+    begin(tmp_path, 4, 0, 3)
+    begin(tmp_path, 2, 0)
+    assert told_ranks(tmp_path) == [0]
+    assert {file.name for file in tmp_path.iterdir()} == {"capture.json"}
+
+
+def test_who_looks_knows_what_was_written_since(tmp_path: Path) -> None:
+    before = sidecar.look(tmp_path)
+    assert sidecar.written_since(tmp_path, before) == (None, False)
+    record_all(tmp_path, 2)
+    known, kept = sidecar.written_since(tmp_path, before)
+    assert (known, kept) == (sidecar.read(tmp_path), False)
+    before = sidecar.look(tmp_path)
+    assert sidecar.written_since(tmp_path, before) == (None, False)
+    begin(tmp_path, 1, 0)
+    known, kept = sidecar.written_since(tmp_path, before)
     assert known is not None
-    assert [one["rank"] for one in known["ranks"]] == [0]
+    assert (known["world_size"], kept) == (1, True)
+
+
+def test_files_that_no_recording_wrote_are_strangers(tmp_path: Path) -> None:
+    record_all(tmp_path, 2)
+    assert sidecar.strangers(tmp_path) == []
+    for name in ("old.json.gz", "rank1.json", "notes.txt"):  # which no recording overwrites
+        (tmp_path / name).touch()
+    assert sidecar.strangers(tmp_path) == []
+    (tmp_path / "rank7.json.gz").touch()
+    (tmp_path / "rank0.partial.json.gz").touch()
+    assert sidecar.strangers(tmp_path) == ["rank0.partial.json.gz", "rank7.json.gz"]
+    (tmp_path / "capture.json").write_text("my own notes")
+    assert sidecar.strangers(tmp_path) == [
+        "capture.json", "rank0.json.gz", "rank0.partial.json.gz", "rank1.json.gz", "rank7.json.gz",
+    ]  # fmt: skip
+
+
+def test_a_capture_json_that_names_files_elsewhere_makes_none_of_them_go(tmp_path: Path) -> None:
+    folder = tmp_path / "traces"
+    folder.mkdir()
+    (tmp_path / "rank1.json.gz").touch()
+    (folder / "mine.json.gz").touch()
+    record_all(folder, 3)
+    known = json.loads((folder / "capture.json").read_text())
+    known["ranks"][1]["file"], known["ranks"][2]["file"] = "../rank1.json.gz", "mine.json.gz"
+    (folder / "capture.json").write_text(json.dumps(known))
+    record_all(folder, 1)
+    assert (tmp_path / "rank1.json.gz").exists()
+    assert (folder / "mine.json.gz").exists()
+
+
+def test_a_file_that_came_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+    begin(tmp_path, 1, 0)
+    (tmp_path / "rank0.json.gz").write_text("of the training's own profiler")
+    with pytest.raises(UsageError, match="written by something else"):
+        end(tmp_path, 1, 0, "ours")
+    assert (tmp_path / "rank0.json.gz").read_text() == "of the training's own profiler"
+
+
+def test_what_a_killed_process_was_writing_goes_when_its_rank_begins(tmp_path: Path) -> None:
+    (tmp_path / ".rank2.json.gz.7.of-a-killed-process").mkdir()
+    (tmp_path / ".rank2.json.gz.7.of-a-killed-process" / "trace.json").touch()
+    (tmp_path / ".rank2.partial.json.gz.7").touch()
+    (tmp_path / ".rank22.json.gz.7").touch()
+    begin(tmp_path, 4, 2)
+    assert {file.name for file in tmp_path.iterdir()} == {"capture.json", ".rank22.json.gz.7"}
+
+
+# --- a full disk, an odd file
 
 
 @pytest.mark.parametrize("room_after", [3, None])

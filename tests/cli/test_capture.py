@@ -83,6 +83,24 @@ def test_a_place_that_cannot_be_written_is_told_before_the_training_starts(
     assert not (tmp_path / "started").exists()
 
 
+def test_traces_of_others_are_in_the_way_before_the_training_starts(
+    cli: Cli, tmp_path: Path
+) -> None:
+    (tmp_path / "traces").mkdir()
+    (tmp_path / "traces" / "rank0.json.gz").write_text("mine")
+    started = script(tmp_path, f"open({str(tmp_path / 'started')!r}, 'w')")
+    code, out, err = cli("capture", "--out", tmp_path / "traces", "--", *started)
+    assert (code, out) == (2, "")
+    assert err == (
+        f"lumos: {tmp_path / 'traces'}: holds rank0.json.gz, which no recording of lumos in it wrote: "
+        "give another --out, or --overwrite to lose it\n"
+    )
+    assert not (tmp_path / "started").exists()
+    assert (tmp_path / "traces" / "rank0.json.gz").read_text() == "mine"
+    assert lumos("capture", "--overwrite", "--out", tmp_path / "traces", "--", *started).code == 0
+    assert (tmp_path / "started").exists()
+
+
 def test_what_the_layout_leaves_over_is_data_parallel(cli: Cli, tmp_path: Path) -> None:
     told = script(tmp_path, "import os; print(os.environ['LUMOS_CAPTURE'])")
     arguments = ["--out", tmp_path, "--fake-world", "16", "--layout", "tp=2,pp=4"]
@@ -199,13 +217,13 @@ def test_a_rank_of_a_fake_world_is_recorded(tmp_path: Path) -> None:
 
 @needs_torch
 def test_traces_of_another_run_in_the_folder_are_told(tmp_path: Path) -> None:
-    for name in ("old.json.gz", "rank7.json.gz", "notes.txt"):
+    for name in ("old.json.gz", "rank7.json", "notes.txt"):
         (tmp_path / name).touch()
     done = lumos(
         "capture", "--out", tmp_path, *SHORT, "--", sys.executable, GPT, *SMALL, "--steps", "8"
     )
     assert (
-        f"lumos: {tmp_path} also holds old.json.gz, rank7.json.gz, which this recording did not "
+        f"lumos: {tmp_path} also holds old.json.gz, rank7.json, which this recording did not "
         "write: move what is of another run away"
     ) in done.err.splitlines()
 
@@ -216,7 +234,7 @@ def test_a_training_that_ends_early_is_told_and_what_there_is_is_marked(tmp_path
     done = lumos(*arguments, "--steps", "3")
     assert done.code == 0
     assert done.err == (
-        "lumos: rank 0: partial: the training ended after 3 steps; "
+        "lumos: rank 0: no trace: the training ended after 3 steps; "
         "a recording takes 7 = 1 skipped + 3 timed + 1 warm-up + 2 profiled\n"
     )
     assert files_in(tmp_path / "out") == {"capture.json"}
@@ -225,6 +243,22 @@ def test_a_training_that_ends_early_is_told_and_what_there_is_is_marked(tmp_path
         3,
         f"lumos: {tmp_path / 'out'}: no trace beside its capture.json, which says why; record again\n",
     )
+
+
+@needs_torch
+def test_a_run_that_comes_to_nothing_leaves_an_earlier_recording_as_it_was(tmp_path: Path) -> None:
+    arguments = ["capture", "--out", tmp_path / "out", *SHORT, "--", sys.executable, GPT, *SMALL]
+    assert lumos(*arguments, "--steps", "8").code == 0
+    before = {name: (tmp_path / "out" / name).read_bytes() for name in files_in(tmp_path / "out")}
+    assert lumos(*arguments, "--steps", "3").err.splitlines() == [
+        "lumos: rank 0: no trace: the training ended after 3 steps; "
+        "a recording takes 7 = 1 skipped + 3 timed + 1 warm-up + 2 profiled",
+        f"lumos: the earlier recording in {tmp_path / 'out'} is as it was",
+    ]
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in before} == before
+    assert lumos(*arguments, "--steps", "8").code == 0
+    assert files_in(tmp_path / "out") == {"capture.json", "rank0.json.gz"}
+    assert (tmp_path / "out" / "capture.json").read_bytes() != before["capture.json"]
 
 
 @needs_torch

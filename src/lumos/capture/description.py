@@ -63,6 +63,12 @@ def success(rank: sidecar.Document) -> str:
     )
 
 
+def shortcoming(rank: sidecar.Document) -> str:
+    """Why a recording is not complete, in one line."""
+    what = "cut short" if rank["status"] == "partial" else "no trace"
+    return f"{what}: {rank['reason']}"
+
+
 def spread(times_ms: Sequence[float]) -> sidecar.Document:
     """Median and scatter of step times [ms].
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from lumos.capture import description
+from lumos.capture import description, sidecar
 from lumos.capture.plan import Plan
 from lumos.capture.pytorch import load_torch
 from lumos.capture.session import Session, Wishes
@@ -34,8 +34,9 @@ class Capture:
     `skip_steps` steps run untouched; `timed_steps` are timed without the profiler and without
     waiting for the GPU; the profiler warms up in `warm_up_steps` and records `profiled_steps`.
     Then `done` is true and `step()` does nothing more. `folder` receives `rank{R}.json.gz` from
-    every rank (`rank{R}.partial.json.gz` where the loop ended early) and one `capture.json`; an
-    earlier recording of the same ranks there is replaced.
+    every rank (`rank{R}.partial.json.gz` where the loop ended early) and one `capture.json`. They
+    replace an earlier recording there when the first of them is written; files that no recording
+    wrote are in the way, unless it may `overwrite` them.
 
     `model` and `batch` are kept as given: a text, or what JSON can hold. `layout` is a mapping
     like {"dp": 2, "tp": 4} or a DeviceMesh; without it the process groups tell, if they can.
@@ -61,6 +62,7 @@ class Capture:
         batch: Any = None,
         layout: Mapping[str, int] | Any = None,
         steps_end_with: str = "capture.step()",
+        overwrite: bool = False,
         on_error: Literal["warn", "raise"] = "warn",
         quiet: bool = False,
     ) -> None:
@@ -69,7 +71,7 @@ class Capture:
         plan = Plan(skip_steps, timed_steps, warm_up_steps, profiled_steps)
         self._wishes = Wishes(
             Path(folder).absolute(), plan, record_shapes, with_stack,
-            model, batch, layout, steps_end_with,
+            model, batch, layout, steps_end_with, overwrite,
         )  # fmt: skip
         self._on_error, self._quiet = on_error, quiet
         self._session: Session | None = None
@@ -85,7 +87,7 @@ class Capture:
         """Begin, where a `with` block does not fit; `stop` ends it, or the end of the process."""
         try:
             torch = load_torch()
-            _prepare(self.folder)
+            _prepare(self.folder, overwrite=self._wishes.overwrite)
             self._session = Session(torch, self._wishes, self._stop_with_thread)
             atexit.register(self.stop_at_exit)  # torch crashes in a process that ends profiling
         except Exception as error:
@@ -148,7 +150,7 @@ class Capture:
         if self._quiet:
             return
         if rank["reason"] is not None:
-            self._say(f"the recording is {rank['status']}: {rank['reason']}")
+            self._say(description.shortcoming(rank))
         elif self._session.first:
             self._say(f"{description.success(rank)}; {self.folder / rank['file']}")
 
@@ -188,7 +190,7 @@ class Capture:
             print(f"lumos: rank {rank}: {line}", file=sys.stderr, flush=True)
 
 
-def _prepare(folder: Path) -> None:
+def _prepare(folder: Path, *, overwrite: bool) -> None:
     """Make the folder, and find out now whether it can be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -198,3 +200,7 @@ def _prepare(folder: Path) -> None:
     except OSError as error:
         why = error.strerror or error
         raise UsageError(f"{folder}: cannot be written ({why}); give another folder") from error
+    if not overwrite and (names := sidecar.strangers(folder)):
+        raise UsageError(
+            f"{sidecar.in_the_way(folder, names)}; give another folder, or overwrite=True"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ class Wishes:
     batch: Any
     layout: Any
     steps_end_with: str
+    overwrite: bool
 
 
 class Session:
@@ -92,21 +94,24 @@ class Session:
 
     def finish(self, cut_short: str | None) -> sidecar.Document:
         """Write what there is, all of it or what came before it was `cut_short`; tell what it is."""
-        reason, file = cut_short, None
+        reason = cut_short
         if self._profiler.running:
             if cut_short is None or self._profiler.gpu_comes_to_rest():
                 self._profiler.stop()
-                file = self._write_trace(partial=cut_short is not None)
-            else:
-                reason = f"{cut_short}; the GPU was not done in {PATIENCE_S:.0f} s: no trace"
-        return self._enter(reason, file)
+                return self._enter_with_trace(reason)
+            reason = f"{cut_short}; the GPU was not done in {PATIENCE_S:.0f} s: no trace"
+        return self._enter(reason)
 
-    def _write_trace(self, *, partial: bool) -> str | None:
+    def _enter_with_trace(self, reason: str | None) -> sidecar.Document:
         if not self._laps[Part.PROFILED].host_ms():  # not one whole step
-            return None
-        name = sidecar.trace_name(self.rank, partial=partial)
-        self._profiler.write(self._wishes.folder / name)
-        return name
+            return self._enter(reason)
+        name = sidecar.trace_name(self.rank, partial=reason is not None)
+        written = self._wishes.folder / f".{name}.{os.getpid()}"
+        try:
+            self._profiler.write(written)
+            return self._enter(reason, name, written)
+        finally:
+            written.unlink(missing_ok=True)
 
     def give_up(self, reason: str) -> None:
         """Something failed: let go of the profiler, and keep the times that were taken."""
@@ -114,14 +119,15 @@ class Session:
             if self._profiler.running and self._profiler.gpu_comes_to_rest():
                 self._profiler.stop()
         finally:
-            self._enter(reason, None)
+            self._enter(reason)
 
-    def _enter(self, reason: str | None, file: str | None) -> sidecar.Document:
-        something = file or any(laps.host_ms() for laps in self._laps.values())
-        status = "complete" if reason is None else "partial" if something else "failed"
+    def _enter(
+        self, reason: str | None, file: str | None = None, trace: Path | None = None
+    ) -> sidecar.Document:
+        status = "complete" if reason is None else "failed" if file is None else "partial"
+        folder, overwrite = self._wishes.folder, self._wishes.overwrite
         job, rank = self._described(), self._rank(status, reason, file)
-        sidecar.enter(self._wishes.folder, job, rank)
-        return rank
+        return sidecar.enter(folder, job, rank, trace, overwrite=overwrite)
 
     def _described(self) -> sidecar.Document:
         """What holds for the whole job, as it was behind the first step."""

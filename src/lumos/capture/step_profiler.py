@@ -133,8 +133,8 @@ class StepProfiler:
         return not waiting.is_alive()
 
     def write(self, path: Path) -> None:
-        """Write what was recorded to `path`, whole or not at all."""
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        """Write what was recorded to `path`, a hidden file, whole or not at all."""
+        with tempfile.TemporaryDirectory(prefix=f"{path.name}.", dir=path.parent) as folder:
             plain, packed = Path(folder, "trace.json"), Path(folder, "trace.json.gz")
             try:
                 self._stopped.export_chrome_trace(str(plain))

@@ -44,6 +44,7 @@ class Order:
     layout: Mapping[str, int] | None = None
     fake_world: int | None = None
     fake_rank: int = 0
+    overwrite: bool = False
 
     def environment(self) -> dict[str, str]:
         """The variables that carry the order to a command and to what it starts in turn."""
@@ -166,6 +167,7 @@ class Follower:
             batch=order.batch,
             layout=order.layout,
             steps_end_with=f"{type(optimizer).__name__}.step()",
+            overwrite=order.overwrite,
             quiet=True,
         )
         processes.Finalize(None, capture.stop_at_exit, exitpriority=10)  # in place of atexit there

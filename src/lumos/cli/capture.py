@@ -31,6 +31,12 @@ def capture(
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Where traces and capture.json go.")
     ] = Path("traces"),
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", help="Overwrite traces there that no recording of lumos wrote."
+        ),
+    ] = False,
     skip: Annotated[int, typer.Option(metavar="N", min=0, help="Steps left alone at first.")] = 5,
     timed: Annotated[
         int, typer.Option(metavar="N", min=0, help="Steps timed without profiler.")
@@ -78,6 +84,7 @@ def capture(
         print(advise(command or []), end="")
         return
     from lumos.capture.plan import Plan
+    from lumos.capture.sidecar import look, written_since
     from lumos.capture.unmodified import Order
 
     if not command:
@@ -92,15 +99,22 @@ def capture(
     fake_rank = fake_rank or 0
     if fake_world is not None:
         degrees = _check_fake_world(fake_world, fake_rank, degrees, command)
-    _make(out)
+    _make(out, overwrite=overwrite)
     with tempfile.TemporaryDirectory(prefix="lumos-capture-") as notes:
         order = Order(
-            str(out.absolute()), notes, asdict(plan), model, batch, degrees, fake_world, fake_rank
-        )
-        before = _written_at(out)
+            str(out.absolute()), notes, asdict(plan), model, batch, degrees, fake_world, fake_rank,
+            overwrite,
+        )  # fmt: skip
+        before = look(out)
         code = run(command, _variables(order))
-        for line in _account(out, Path(notes), code, new=_written_at(out) != before):
-            say(line)
+        recorded, kept = written_since(out, before)
+        if recorded is None:
+            say(f"nothing was recorded: {_why_nothing(Path(notes), code)}")
+        else:
+            for line in _account(out, recorded):
+                say(line)
+        if kept:
+            say(f"the earlier recording in {out} is as it was")
     raise typer.Exit(code)
 
 
@@ -155,8 +169,10 @@ def _variables(order: Any) -> dict[str, str]:
     return {**os.environ, **order.environment(), **fake}
 
 
-def _make(folder: Path) -> None:
+def _make(folder: Path, *, overwrite: bool) -> None:
     """Find out before the training starts whether there is a place for its traces."""
+    from lumos.capture.sidecar import in_the_way, strangers
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -164,6 +180,11 @@ def _make(folder: Path) -> None:
     except OSError as error:
         reason = error.strerror or error
         raise UsageError(f"{folder}: cannot be written ({reason}); give another --out") from error
+    if not overwrite and (names := strangers(folder)):
+        raise UsageError(
+            f"{in_the_way(folder, names)}: give another --out, or --overwrite to lose "
+            f"{'them' if len(names) > 1 else 'it'}"
+        )
 
 
 def run(command: list[str], environment: dict[str, str]) -> int:
@@ -196,30 +217,17 @@ def _signals_for(process: subprocess.Popen[bytes]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _written_at(folder: Path) -> int | None:
-    from lumos.capture.sidecar import NAME
-
-    try:
-        return (folder / NAME).stat().st_mtime_ns
-    except OSError:
-        return None
-
-
-def _account(folder: Path, notes: Path, code: int, *, new: bool) -> Iterator[str]:
+def _account(folder: Path, recorded: Document) -> Iterator[str]:
     """What was recorded, and what comes next; or why there is nothing."""
-    from lumos.capture.sidecar import read
+    from lumos.capture.description import shortcoming
 
-    recorded = read(folder) if new else None
-    if recorded is None:
-        yield f"nothing was recorded: {_why_nothing(notes, code)}"
-        return
     whole = [one for one in recorded["ranks"] if one["status"] == "complete"]
     if whole:
         yield from _recorded(folder, recorded, whole)
     by_reason: dict[str, list[Document]] = {}
     for one in recorded["ranks"]:
         if one["status"] != "complete":
-            by_reason.setdefault(f"{one['status']}: {one['reason']}", []).append(one)
+            by_reason.setdefault(shortcoming(one), []).append(one)
     for reason, ranks in by_reason.items():
         several = f"ranks {ranks[0]['rank']} to {ranks[-1]['rank']} ({len(ranks)} in all)"
         yield f"{several if len(ranks) > 1 else 'rank ' + str(ranks[0]['rank'])}: {reason}"
