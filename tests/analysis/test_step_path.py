@@ -85,10 +85,10 @@ def test_every_sum_is_the_makespan() -> None:
 
 
 def test_neighbours_of_one_stream_and_phase_are_one_stretch() -> None:
-    """A task without a phase is in that of its neighbours on its stream."""
+    """What has no phase is no part of a stretch that has one."""
     found = path_of_job(two_ranks())
-    assert found.segment_count == 2
-    host, stream = found.segments
+    assert found.segment_count == 3
+    host, untold, stream = found.segments
     assert (host.rank, host.stream, host.phase, host.rule) == (
         1,
         "main",
@@ -96,9 +96,11 @@ def test_neighbours_of_one_stream_and_phase_are_one_stretch() -> None:
         "starting_state",
     )
     assert (host.start_ns, host.length_ns, host.operators) == (0, 30, (("b", 30),))
-    assert (stream.stream, stream.phase, stream.rule) == ("stream 1", "optimizer", "launch")
-    assert (stream.start_ns, stream.end_ns, stream.lag_ns) == (30, 136, 5)
-    assert stream.kinds == (("all_reduce", 50), ("gemm", 40), ("other_work", 11))
+    assert (untold.stream, untold.phase, untold.rule) == ("stream 1", None, "launch")
+    assert (untold.start_ns, untold.end_ns, untold.lag_ns) == (30, 130, 4)
+    assert untold.kinds == (("all_reduce", 50), ("gemm", 40), ("other_work", 6))
+    assert (stream.phase, stream.rule, stream.end_ns) == ("optimizer", "stream_order", 136)
+    assert stream.kinds == (("other_work", 5),)
     assert [(hop.kind, hop.task, hop.length_ns, hop.task_ns) for hop in found.hops] == [
         ("starting_state", "b", 0, 30),
         ("program_order", "cudaLaunchKernel", 0, 0),
@@ -108,6 +110,22 @@ def test_neighbours_of_one_stream_and_phase_are_one_stretch() -> None:
         ("rendezvous", "all-reduce", 0, 50),
         ("stream_order", "c", 1, 5),
     ]
+
+
+def test_what_has_no_phase_is_in_that_of_its_neighbours_where_they_agree() -> None:
+    """
+    main | ? 90 | forward 20 | gap 5 | forward 30 | gap 7 | backward 40 |
+    """
+    drawn = Drawing()
+    main = drawn.rank().thread()
+    for name, length in (("a", 90), ("b", 20), ("gap", 5), ("c", 30), ("gap", 7), ("d", 40)):
+        main.gap(length) if name == "gap" else main.work(name, length)
+    for row, phase in zip(main.rank.rows, (0, 1, 0, 1, 0, 2), strict=True):
+        row["phase"] = phase
+    found = path_of_job(drawn.job())
+    assert [(one.phase, one.length_ns) for one in found.segments] == [
+        (None, 90), ("forward", 55), (None, 7), ("backward", 40),
+    ]  # fmt: skip
 
 
 @settings(thorough, max_examples=60)

@@ -98,16 +98,17 @@ def segments(
 
 
 def _continued(processor: NDArray[np.int32], phase: NDArray[np.int32]) -> NDArray[np.int32]:
-    """The phase of each entry; one that has none is in that of its neighbours on its processor."""
+    """The phase of each entry; one that has none is in that of its neighbours, if they agree.
+
+    The neighbours are the nearest on both sides that have one, as long as the path does not leave the processor.
+    """
     place = np.arange(len(phase))
-    changes = np.diff(processor) != 0
-    begin = np.maximum.accumulate(np.where(np.append(True, changes), place, 0))
-    end = np.minimum.accumulate(np.where(np.append(changes, True), place, len(place))[::-1])[::-1]
+    stay = np.append(0, np.cumsum(np.diff(processor) != 0))
     known = phase != NONE
-    before = np.maximum.accumulate(np.where(known, place, -1))
-    behind = np.minimum.accumulate(np.where(known, place, len(place))[::-1])[::-1]
-    nearest = np.where(before >= begin, before, np.where(behind <= end, behind, place))
-    return phase[nearest]
+    before = np.maximum.accumulate(np.where(known, place, 0))
+    behind = np.minimum.accumulate(np.where(known, place, len(place) - 1)[::-1])[::-1]
+    agree = (phase[before] == phase[behind]) & (stay[before] == stay[behind])
+    return np.where(agree, phase[before], phase)
 
 
 def _begins(processor: NDArray[np.int32], phase: NDArray[np.int32]) -> NDArray[np.intp]:

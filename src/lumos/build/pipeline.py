@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumos.build.assemble import assemble_program
+from lumos.build.autograd import phases_of_autograd
 from lumos.build.calls import CallClass, call_classes
 from lumos.build.collectives import Communication, describe_communication
 from lumos.build.data_loading import data_loading
@@ -112,6 +113,7 @@ def build_rank(
     stream_waits = int((classes == CallClass.WAIT_EVENT).sum())
     contradictions = _contradictions(trace, tasks, early_ns)
     nesting, thread_labels = nest(trace, events), events.labels
+    autograd = phases_of_autograd(trace, events, nesting.parent)
     del events, segments, step_of_segment, classes, communicates  # their memory serves the rows
     program, run = assemble_program(
         trace, host, tasks, steps, thread_labels, number, len(described)
@@ -123,7 +125,9 @@ def build_rank(
         stream_waits,
     )
     works = describe_work(trace, nesting, program, described)
-    phase, layer, micro_batch = recognise_structure(trace, nesting, program, thread_labels)
+    phase, layer, micro_batch = recognise_structure(
+        trace, nesting, autograd, program, run, thread_labels
+    )
     phase[data_loading(trace, thread_labels, program, run)] = Phase.DATA_LOADING
     rows = program.rows.with_columns(
         work=works.number, work_share=works.share,
