@@ -3,8 +3,7 @@
     main    | c10d::allreduce_ | backward ......... |wait| next |
     worker       |== gloo:all_reduce ==============|
 
-The operator that issues a span launches it; a pause of the issuing thread that ends just after a
-span's end is the wait for it, which leaves no event of its own.
+The operator that issues a span launches it; which pause waits for it is told in build.host_waits.
 """
 
 from __future__ import annotations
@@ -20,13 +19,9 @@ from lumos.build.inputs import told_member
 from lumos.build.threads import Segments
 from lumos.graph.job import NONE
 from lumos.graph.trace import Argument, EventKind, Trace
-from lumos.units import NS_PER_US
 
 SEND = "gloo:send"
 POINT_TO_POINT = (SEND, "gloo:recv")
-RETURN_NS = 5000 * NS_PER_US
-"""A waiting thread goes on within this of the span's end: workers and waiters share cores."""
-SHORTEST_WAIT_NS = 10 * NS_PER_US
 _RUN_AS = {"allgatherbase": "allgather", "reducescatterbase": "allreduce"}
 """Operators with one tensor each way, as FSDP issues them, and the span that gloo runs for them: it
 has the shape of what goes in (ProcessGroupGloo: `_allgather_base`, `_reduce_scatter_base`)."""
@@ -126,36 +121,3 @@ def _signature(trace: Trace, row: int) -> tuple[str, str]:
         return _RUN_AS[name], " ".join(tensors[1].split(",")) if len(tensors) > 1 else ""
     inner = shape.replace("[]", "").replace(",", " ").replace("[", " ").replace("]", " ")
     return name, " ".join(inner.split())
-
-
-@dataclass(frozen=True)
-class HostWait:
-    """The pause `segment` waits for task `span` (index into the spans), whose end is `time_ns`."""
-
-    segment: int
-    span: int
-    time_ns: int
-
-
-def find_host_waits(trace: Trace, segments: Segments, spans: HostSpans) -> list[HostWait]:
-    """Pauses of issuing threads, between or inside operators, that end just after a span's end."""
-    found: list[HostWait] = []
-    issued = np.flatnonzero(spans.segment != NONE)
-    if not len(issued):
-        return found
-    end_ns = (trace.start_ns + trace.duration_ns)[spans.event]
-    is_call = (segments.event != NONE) & (trace.kind[segments.event] == EventKind.CALL)
-    for thread in np.unique(segments.thread[spans.segment[issued]]):
-        mine = issued[segments.thread[spans.segment[issued]] == thread]
-        mine = mine[np.argsort(end_ns[mine], kind="stable")]
-        ends = end_ns[mine]
-        pauses = np.flatnonzero((segments.thread == thread) & ~is_call)
-        long = segments.end_ns[pauses] - segments.start_ns[pauses] >= SHORTEST_WAIT_NS
-        for pause in pauses[long]:
-            begin, end = int(segments.start_ns[pause]), int(segments.end_ns[pause])
-            last = int(np.searchsorted(ends, end, side="right")) - 1
-            if last < 0 or ends[last] <= begin or end - ends[last] > RETURN_NS:
-                continue
-            if spans.segment[mine[last]] < pause:
-                found.append(HostWait(int(pause), int(mine[last]), int(ends[last])))
-    return found

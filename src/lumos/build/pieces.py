@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from lumos.build.calls import CallClass
 from lumos.build.device import DeviceTasks
 from lumos.build.hand_offs import HandOff
-from lumos.build.host_communication import HostSpans, HostWait
+from lumos.build.host_communication import HostSpans
+from lumos.build.host_waits import HostWait
 from lumos.build.steps import Steps
 from lumos.build.synchronize import Synchronization
 from lumos.build.threads import Segments
@@ -325,7 +326,7 @@ def _take_host_waits(
             TaskKind.SYNCHRONIZE, thread, one.time_ns, one.time_ns, 4 * one.segment + 1,
             stream=stream, awaits=slot, distance=max(0, mine - theirs),
         )  # fmt: skip
-        column["start_ns"][one.segment] = one.time_ns
+        column["start_ns"][one.segment] = one.time_ns  # of several waits the last
 
 
 def _usual_launch_ns(segments: Segments, column: Columns) -> int:

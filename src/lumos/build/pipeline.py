@@ -16,7 +16,8 @@ from lumos.build.collectives import Communication, describe_communication
 from lumos.build.data_loading import data_loading
 from lumos.build.device import DeviceTasks, link_device_tasks, out_of_order
 from lumos.build.hand_offs import find_hand_offs
-from lumos.build.host_communication import find_host_spans, find_host_waits
+from lumos.build.host_communication import find_host_spans
+from lumos.build.host_waits import HostWait, find_host_waits, without_late_ends
 from lumos.build.kernels import communication_kernels
 from lumos.build.nesting import nest
 from lumos.build.pieces import host_pieces
@@ -91,6 +92,8 @@ def build_rank(
             "record with both the CPU and the GPU activity"
         )
     spans = find_host_spans(trace, segments)
+    host_waits = find_host_waits(trace, events, segments, spans, steps)
+    spans = without_late_ends(spans, host_waits)
     tasks = link_device_tasks(trace, segments, spans)
     is_call = (segments.event != NONE) & (trace.kind[segments.event] == EventKind.CALL)
     classes = np.where(
@@ -106,12 +109,12 @@ def build_rank(
     synchronizations = find_synchronizations(trace, segments, tasks, classes, early)
     host = host_pieces(
         segments, classes, tasks, steps, step_of_segment, waits, synchronizations,
-        find_hand_offs(segments), spans, find_host_waits(trace, segments, spans),
+        find_hand_offs(segments), spans, host_waits,
     )  # fmt: skip
     number = np.where(communicates, communicates.cumsum() - 1, NONE).astype(np.int32)
     described = describe_communication(trace, segments, tasks, communicates)
     stream_waits = int((classes == CallClass.WAIT_EVENT).sum())
-    contradictions = _contradictions(trace, tasks, early_ns)
+    contradictions = _contradictions(trace, tasks, early_ns) + _late_ends(trace, host_waits)
     nesting, thread_labels = nest(trace, events), events.labels
     autograd = phases_of_autograd(trace, events, nesting.parent)
     del events, segments, step_of_segment, classes, communicates  # their memory serves the rows
@@ -165,3 +168,15 @@ def _contradictions(trace: Trace, tasks: DeviceTasks, early_ns: NDArray[np.int64
             )
         )
     return found
+
+
+def _late_ends(trace: Trace, waits: Sequence[HostWait]) -> list[Finding]:
+    """Communication that is recorded to end when the thread that waited for it had long gone on."""
+    late = [one.late_ns for one in waits if one.late_ns]
+    if not late:
+        return []
+    message = (
+        f"collectives of {trace.source} are recorded to end up to {ms(max(late)):.2f} ms after the thread "
+        f"that waited for them had gone on, {len(late)} in all; they end when it did"
+    )
+    return [Finding("late-ends", "info", message, sum(late))]
