@@ -74,6 +74,47 @@ def test_the_profiled_steps_are_as_long_as_the_trace_says(tmp_path: Path) -> Non
     assert recorded(tmp_path)["ranks"][0]["profiled"]["host_ms"] == pytest.approx(marked, abs=0.5)
 
 
+def test_nothing_of_ours_stands_in_a_profiled_step(tmp_path: Path) -> None:
+    slow = script(
+        tmp_path,
+        f"""
+        import time
+        import torch
+        from lumos.capture import Capture, sidecar
+        write = sidecar._write
+        def slow(*arguments):  # a file system that many ranks share
+            time.sleep(0.1)
+            write(*arguments)
+        sidecar._write = slow
+        for plan in [(0, 0, 0, 1), (0, 0, 0, 3), (0, 0, 1, 2), (0, 1, 0, 2), (1, 0, 0, 2)]:
+            names = ("skip_steps", "timed_steps", "warm_up_steps", "profiled_steps")
+            with Capture(f"{tmp_path}/{{plan}}", **dict(zip(names, plan))) as capture:
+                while not capture.done:
+                    torch.ones(8, 8).sum()
+                    capture.step()
+        """,
+    )
+    assert run([slow]).code == 0
+    folders = sorted(tmp_path.glob("(*"))
+    assert len(folders) == 5
+    for folder in folders:
+        told = recorded(folder)["ranks"][0]["profiled"]["host_ms"]
+        marked = [
+            event["dur"] / 1e3
+            for event in trace(folder / "rank0.json.gz")["traceEvents"]
+            if event["name"].startswith("ProfilerStep") and event["cat"] == "user_annotation"
+        ]
+        assert max(told) < 90
+        assert told == pytest.approx(marked, abs=50), folder.name
+
+
+def test_a_loop_without_a_step_leaves_an_earlier_recording_as_it_was(tmp_path: Path) -> None:
+    assert run([JOB, "alone", tmp_path, 9]).code == 0
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    assert run([JOB, "alone", tmp_path, 0]).code == 0
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+
+
 ENDS = {
     0: ("failed", None, 0),
     1: ("failed", None, 0),

@@ -25,6 +25,7 @@ def test_every_recording_of_the_project_keeps_to_the_schema_and_is_read(path: Pa
     assert (read.world_size, len(read.ranks)) == (document["world_size"], len(document["ranks"]))
     for entry, told in zip(read.ranks, document["ranks"], strict=True):
         assert msgspec.to_builtins(entry)["unprofiled"].items() <= told["unprofiled"].items()
+        assert list(entry.contradictions()) == []
 
 
 def test_there_are_recordings_to_check() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median, quantiles
 from typing import Any
 
 import pytest
@@ -31,9 +32,9 @@ def trace(rank: int, lengths_ms: tuple[float, ...] = (20.0, 22.0), **header: Any
 
 
 def times(*host_ms: float) -> dict[str, Any]:
-    middle = sorted(host_ms)[len(host_ms) // 2]
+    tenths = quantiles(host_ms, n=10, method="inclusive") if len(host_ms) > 1 else 9 * host_ms
     return {
-        "median_ms": middle, "p10_ms": min(host_ms), "p90_ms": max(host_ms),
+        "median_ms": median(host_ms), "p10_ms": tenths[0], "p90_ms": tenths[-1],
         "min_ms": min(host_ms), "max_ms": max(host_ms), "count": len(host_ms),
         "clock": "host", "host_ms": list(host_ms), "gpu_ms": None,
     }  # fmt: skip
@@ -42,7 +43,7 @@ def times(*host_ms: float) -> dict[str, Any]:
 def entry(rank: int) -> dict[str, Any]:
     return {
         "rank": rank, "file": f"rank{rank}.json.gz", "status": "complete", "reason": None,
-        "unprofiled": times(15.0, 16.0, 18.0), "profiled": times(20.1, 22.2), "inflation_pct": 38.75,
+        "unprofiled": times(15.0, 16.0, 18.0), "profiled": times(20.1, 22.2), "inflation_pct": 32.19,
         "peak_allocated_bytes": None, "peak_reserved_bytes": None, "peak_resident_bytes": 2**30,
     }  # fmt: skip
 
@@ -72,9 +73,9 @@ def test_what_was_measured_in_the_same_run_goes_with_each_trace(tmp_path: Path) 
     assert findings(traces) == []
     assert [one.capture for one in traces] == 2 * [
         CaptureNotes(
-            unprofiled=StepTimes(16 * MS, 15 * MS, 18 * MS, 3),
-            profiled=StepTimes(round(22.2 * MS), round(20.1 * MS), round(22.2 * MS), 2),
-            inflation_pct=38.75,
+            unprofiled=StepTimes(16 * MS, round(15.2 * MS), round(17.6 * MS), 3),
+            profiled=StepTimes(round(21.15 * MS), round(20.31 * MS), round(21.99 * MS), 2),
+            inflation_pct=32.19,
             peak_resident_bytes=2**30,
         )
     ]
@@ -96,15 +97,33 @@ def of_rank_1(**changes: Any) -> Change:
     return lambda capture: capture["ranks"][1].update(changes)
 
 
+def unprofiled(**changes: Any) -> Change:
+    return lambda capture: capture["ranks"][1]["unprofiled"].update(changes)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         (lambda capture: capture.update(world_size=4), "it tells of 4 ranks, rank0.json.gz of 2"),
         (lambda capture: capture["ranks"].pop(), "it knows no rank1.json.gz"),
         (of_rank_1(rank=5), "rank1.json.gz is of rank 5, the trace says rank 1"),
-        (of_rank_1(profiled=times(20.0)), "it tells of 1 profiled steps of rank1.json.gz, the trace holds 2"),
-        (of_rank_1(profiled=None), "it tells of 0 profiled steps of rank1.json.gz, the trace holds 2"),
-        (of_rank_1(profiled=times(20.0, 24.0)), "step 2 of rank1.json.gz took 24.00 ms, the trace says 22.00 ms"),
+        (of_rank_1(profiled=times(20.0), inflation_pct=25.0), "it tells of 1 profiled steps of rank1.json.gz, the trace holds 2"),
+        (of_rank_1(profiled=None, inflation_pct=None), "it tells of 0 profiled steps of rank1.json.gz, the trace holds 2"),
+        (of_rank_1(profiled=times(20.0, 28.0), inflation_pct=50.0), "step 2 of rank1.json.gz took 28.00 ms, the trace says 22.00 ms"),
+        (unprofiled(median_ms=4.0), "the steps without the profiler of rank 1 it gives 4 ms as median, the times it lists give 16 ms"),
+        (unprofiled(p10_ms=14.0), "gives 14 ms as 10 %, the times it lists give 15.2 ms"),
+        (unprofiled(p90_ms=14.0), "gives 14 ms as 90 %"),
+        (unprofiled(max_ms=17.0), "gives 17 ms as maximum"),
+        (unprofiled(count=20), "tells of 20 steps and lists 3"),
+        (unprofiled(host_ms=[15.0, 16.0]), "tells of 3 steps and lists 2"),
+        (unprofiled(clock="gpu"), "tells of 3 steps and lists 0"),
+        (unprofiled(clock="gpu", gpu_ms=[1.5, 1.6, 1.8]), "gives 15 ms as minimum, the times it lists give 1.5 ms"),
+        (of_rank_1(unprofiled=times(1.5, 1.6, 1.8)), "steps of rank 1 are 32.19 % longer, its medians give 1221.87 %"),
+        (of_rank_1(inflation_pct=0.0), "steps of rank 1 are 0.00 % longer, its medians give 32.19 %"),
+        (of_rank_1(inflation_pct=None), "an unknown share longer, its medians give 32.19 %"),
+        (of_rank_1(unprofiled=None), "steps of rank 1 are 32.19 % longer, its medians give an unknown share"),
+        (of_rank_1(status="partial"), "calls the recording of rank 1 partial and gives no reason"),
+        (of_rank_1(reason="none"), "calls the recording of rank 1 complete and says why it is not"),
     ],
 )  # fmt: skip
 def test_one_that_tells_of_another_recording_is_left_aside(
@@ -115,7 +134,25 @@ def test_one_that_tells_of_another_recording_is_left_aside(
     assert (finding.code, finding.severity) == ("capture-disagrees", "warning")
     assert words in finding.message
     assert "capture.json" in finding.message
+    assert "folder of its own" not in finding.advice
     assert [one.capture for one in traces] == [None, None]
+
+
+def test_short_steps_may_be_longer_in_the_trace_by_a_time_slice(tmp_path: Path) -> None:
+    folder = recording(
+        tmp_path / "traces", of_rank_1(profiled=times(0.9, 1.1), inflation_pct=-93.75)
+    )
+    (folder / "rank1.json.gz").write_bytes(trace(1, (3.4, 1.2)))
+    assert findings(read(folder)) == []
+
+
+def test_a_gpu_s_clock_counts_where_it_was_read(tmp_path: Path) -> None:
+    def by_gpu(capture: dict[str, Any]) -> None:
+        for kind, host_ms in (("unprofiled", [1.0, 1.0, 9.0]), ("profiled", [20.1, 22.2])):
+            one = capture["ranks"][0][kind]
+            one.update(clock="gpu", gpu_ms=one["host_ms"], host_ms=host_ms)
+
+    assert findings(read(recording(tmp_path / "traces", by_gpu))) == []
 
 
 @pytest.mark.parametrize(
@@ -144,11 +181,16 @@ def test_one_that_cannot_be_used_is_told_and_the_traces_are_read(
 
 
 def test_a_step_that_did_not_come_to_its_end_may_be_in_a_trace_cut_short(tmp_path: Path) -> None:
-    short = {"status": "partial", "reason": "the training ended", "profiled": times(20.0)}
+    short = {
+        "status": "partial",
+        "reason": "the training ended",
+        "profiled": times(20.0),
+        "inflation_pct": 25.0,
+    }
     traces = read(recording(tmp_path / "traces", of_rank_1(**short)))
     (finding,) = findings(traces)
     assert (finding.code, finding.severity) == ("capture-incomplete", "warning")
-    assert "rank 1 is partial: the training ended" in finding.message
+    assert "there is no whole recording of rank 1: the training ended" in finding.message
     assert all(one.capture is not None for one in traces)
 
 

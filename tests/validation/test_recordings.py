@@ -40,6 +40,34 @@ def rank_changed(part: str, name: str, value: object):
     return change
 
 
+def of_another_recording(capture: dict) -> None:
+    """Rank 1 gets all that another recording says of the time of its steps without the profiler."""
+    other = json.loads((VALIDATION / "cpu" / "gemm_twice" / "capture.json").read_text("utf-8"))
+    told, kept = capture["ranks"][1], other["ranks"][1]
+    told["unprofiled"] = kept["unprofiled"]
+    ratio = told["profiled"]["median_ms"] / told["unprofiled"]["median_ms"]
+    told["inflation_pct"] = round(100 * (ratio - 1), 2)
+
+
+def halved(capture: dict) -> None:
+    times = capture["ranks"][0]["unprofiled"]
+    times.update(
+        {
+            name: value / 2
+            for name, value in times.items()
+            if name.endswith("_ms") and name not in ("host_ms", "gpu_ms")
+        }
+    )
+    times["host_ms"] = [value / 2 for value in times["host_ms"]]
+
+
+def halved_with_its_inflation(capture: dict) -> None:
+    halved(capture)
+    rank = capture["ranks"][0]
+    ratio = rank["profiled"]["median_ms"] / rank["unprofiled"]["median_ms"]
+    rank["inflation_pct"] = round(100 * (ratio - 1), 2)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -50,7 +78,16 @@ def rank_changed(part: str, name: str, value: object):
         (lambda capture: capture["ranks"][0].update(status="partial"), "rank 0 is partial"),
         (lambda capture: capture["ranks"][0].update(rank=7), "rank 0 of 2 in the trace"),
         (rank_changed("profiled", "host_ms", [1.0, 2.0, 3.0]), "told are 1.00 ms"),
-        (rank_changed("unprofiled", "host_ms", [1.0]), "1 steps without the profiler"),
+        (
+            rank_changed("unprofiled", "median_ms", 4.0),
+            "unprofiled median_ms is 4.0, its times give",
+        ),
+        (rank_changed("unprofiled", "p10_ms", 4.0), "unprofiled p10_ms is 4.0, its times give"),
+        (lambda capture: capture["ranks"][1].update(inflation_pct=0.0), "rank 1: inflation is 0.0"),
+        (halved, "rank 0: inflation is"),
+        (halved_with_its_inflation, "unprofiled steps took"),
+        (of_another_recording, "unprofiled steps took"),
+        (rank_changed("unprofiled", "host_ms", [1.0, 2.0]), "2 steps without the profiler"),
     ],
 )
 def test_a_recording_that_was_changed_is_found_out(change, words: str, tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ class Session:
         self._laps = {part: Laps(torch) for part in (Part.TIMED, Part.PROFILED)}
         self._memory: dict[str, int | None] | None = None
         self._job: sidecar.Document | None = None
+        self._announced = False
         self.rank, self.steps, self.complete = 0, 0, False
         self._timing: Laps | None = None
         self._nothing_else_until = 1
@@ -73,7 +74,9 @@ class Session:
         if ended is Part.TIMED is not coming:
             self._memory = surroundings.peak_memory(self._torch)  # before the profiler takes any
         if self.steps == 1:
-            self._announce()
+            self._described()
+            if ended is not Part.PROFILED:  # else writing would stand in a profiled step
+                self._announce()
         self.complete = coming is Part.AFTER
         if not self.complete:
             self._begin(coming, anew=coming is not ended or self.steps == 1)
@@ -89,6 +92,10 @@ class Session:
         self._nothing_else_until = self._wishes.plan.next_turn(self.steps) if self.steps else 1
 
     def _announce(self) -> None:
+        """Once: a rank that announces itself again begins anew."""
+        if self._announced:
+            return
+        self._announced = True
         reason = "the process ended before the recording did"
         sidecar.announce(self._wishes.folder, self._described(), self._rank("failed", reason, None))
 
@@ -107,6 +114,7 @@ class Session:
             return self._enter(reason)
         name = sidecar.trace_name(self.rank, partial=reason is not None)
         written = self._wishes.folder / f".{name}.{os.getpid()}"
+        self._announce()
         try:
             self._profiler.write(written)
             return self._enter(reason, name, written)
@@ -125,6 +133,7 @@ class Session:
         self, reason: str | None, file: str | None = None, trace: Path | None = None
     ) -> sidecar.Document:
         status = "complete" if reason is None else "failed" if file is None else "partial"
+        self._announce()
         folder, overwrite = self._wishes.folder, self._wishes.overwrite
         job, rank = self._described(), self._rank(status, reason, file)
         return sidecar.enter(folder, job, rank, trace, overwrite=overwrite)

@@ -1,15 +1,18 @@
 """capture.json beside the traces: what `lumos.capture` measured in the same run, if it fits them.
 
-It is believed only as far as the traces bear it out: another world size, other ranks, other steps,
-or steps of another length, and it is left aside with a finding.
+It is believed only as far as the traces and its own lists of times bear it out: another world size,
+other ranks, other steps, steps of another length, a median that is none of the times beside it, and
+it is left aside with a finding. No trace tells how long steps took without the profiler: of those
+times no more is known than that they fit each other.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -25,9 +28,13 @@ SCHEMA = "lumos.capture/1"
 MAXIMUM_BYTES = 64 * 2**20
 """Larger than the file of 30,000 ranks."""
 TOLERANCE = 0.05
-TOLERANCE_NS = NS_PER_MS // 2
-"""How far the length of a profiled step may be from the trace's: the clock is read outside the
-annotation, some 0.1 ms earlier and later."""
+TOLERANCE_NS = 3 * NS_PER_MS
+"""How far the length of a profiled step may be from the trace's: the clock is read some 0.1 ms beside
+the annotation, and in between the host may lose a time slice (3 ms on 8 CPUs and more:
+`sched_base_slice_ns` of Linux 6.6)."""
+
+_ROUNDED_MS, _ROUNDED_PCT = 1e-4, 1e-2
+"""The last digits that are written."""
 
 _Rank = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
 _Ms = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
@@ -40,9 +47,12 @@ class _Times(msgspec.Struct):
     median_ms: _Ms
     p10_ms: _Ms
     p90_ms: _Ms
+    min_ms: _Ms
+    max_ms: _Ms
     count: Annotated[int, msgspec.Meta(ge=1)]
     clock: Literal["host", "gpu"]
     host_ms: list[_Ms]
+    gpu_ms: list[_Ms] | None
 
     def steps(self) -> StepTimes:
         """The same in ns."""
@@ -50,6 +60,19 @@ class _Times(msgspec.Struct):
             round(x * NS_PER_MS) for x in (self.median_ms, self.p10_ms, self.p90_ms)
         )
         return StepTimes(median, p10, p90, self.count)
+
+    def contradictions(self) -> Iterator[str]:
+        """What is told of the times and is not so of those that are listed, in words."""
+        listed = self.host_ms if self.clock == "host" else self.gpu_ms or []
+        if len(listed) != self.count or len(self.host_ms) != self.count:
+            yield f"tells of {self.count} steps and lists {len(listed)}"
+            return
+        percentiles = {"minimum": 0, "10 %": 10, "median": 50, "90 %": 90, "maximum": 100}
+        told_ms = (self.min_ms, self.p10_ms, self.median_ms, self.p90_ms, self.max_ms)
+        found_ms = np.percentile(listed, list(percentiles.values())).tolist()
+        for name, told, found in zip(percentiles, told_ms, found_ms, strict=True):
+            if not math.isclose(told, found, rel_tol=1e-9, abs_tol=_ROUNDED_MS):
+                yield f"gives {told:.4g} ms as {name}, the times it lists give {found:.4g} ms"
 
 
 class _RankEntry(msgspec.Struct):
@@ -76,6 +99,36 @@ class _RankEntry(msgspec.Struct):
             peak_reserved_bytes=self.peak_reserved_bytes,
             peak_resident_bytes=self.peak_resident_bytes,
         )
+
+    def contradictions(self) -> Iterator[str]:
+        """Where its parts exclude each other, in words."""
+        if (self.status == "complete") is not (self.reason is None):
+            because = "gives no reason" if self.reason is None else "says why it is not"
+            yield f"calls the recording of rank {self.rank} {self.status} and {because}"
+        for times, kind in ((self.unprofiled, "without"), (self.profiled, "with")):
+            for wrong in times.contradictions() if times else ():
+                yield f"of the steps {kind} the profiler of rank {self.rank} it {wrong}"
+        found = self._inflation_pct()
+        if self.inflation_pct is None or found is None:
+            same = self.inflation_pct is found
+        else:
+            same = math.isclose(self.inflation_pct, found, rel_tol=1e-6, abs_tol=_ROUNDED_PCT)
+        if not same:
+            yield (
+                f"says that profiled steps of rank {self.rank} are {_percent(self.inflation_pct)} "
+                f"longer, its medians give {_percent(found)}"
+            )
+
+    def _inflation_pct(self) -> float | None:
+        """By how much the median step is longer with the profiler, where both are by one clock."""
+        without, during = self.unprofiled, self.profiled
+        if not without or not during or without.clock != during.clock or not without.median_ms:
+            return None
+        return 100 * (during.median_ms / without.median_ms - 1)
+
+
+def _percent(value: float | None) -> str:
+    return "an unknown share" if value is None else f"{value:.2f} %"
 
 
 class CaptureFile(msgspec.Struct, rename={"schema_": "schema"}):
@@ -124,8 +177,8 @@ def with_captures(traces: Sequence[Trace], paths: Sequence[str | Path]) -> list[
         entries = {entry.file: entry for entry in capture.ranks if entry.file is not None}
         wrong = next(_disagreements(capture, entries, [traces[n] for n in places]), None)
         if wrong is not None:
-            message = f"{folder / NAME} does not fit the traces and is not used: {wrong}"
-            findings.append(Finding("capture-disagrees", "warning", message, None, _AGAIN))
+            message = f"{folder / NAME} is not used: {wrong.words}"
+            findings.append(Finding("capture-disagrees", "warning", message, None, wrong.advice))
             continue
         findings += _cut_short(capture)
         for n in places:
@@ -136,7 +189,7 @@ def with_captures(traces: Sequence[Trace], paths: Sequence[str | Path]) -> list[
     return found
 
 
-_AGAIN = "record again, into a folder of its own"
+_AGAIN = "record again"
 
 
 def _partial(paths: Sequence[str | Path]) -> list[Finding]:
@@ -160,25 +213,39 @@ def _cut_short(capture: CaptureFile) -> Iterator[Finding]:
     short = [entry for entry in capture.ranks if entry.status != "complete"]
     if short:
         ranks = ", ".join(str(entry.rank) for entry in short[:8]) + ", ..." * (len(short) > 8)
-        message = f"the recording of rank {ranks} is {short[0].status}: {short[0].reason}"
+        message = f"there is no whole recording of rank {ranks}: {short[0].reason}"
         yield Finding("capture-incomplete", "warning", message, None, "record again")
+
+
+class _Wrong(NamedTuple):
+    """Why a file is not believed, and what to do."""
+
+    words: str
+    advice: str = _AGAIN
 
 
 def _disagreements(
     capture: CaptureFile, entries: Mapping[str, _RankEntry], traces: Sequence[Trace]
-) -> Iterator[str]:
-    """Where the file says something else than the traces, in words."""
+) -> Iterator[_Wrong]:
+    """Where the file says something else than the traces, or than itself."""
+    for entry in capture.ranks:
+        for words in entry.contradictions():
+            yield _Wrong(f"it contradicts itself: it {words}")
     for trace in traces:
         name = Path(trace.source).name
-        entry = entries.get(name)
-        if entry is None:
-            yield f"it knows no {name}"
-            continue
-        if trace.world_size is not None and trace.world_size != capture.world_size:
-            yield f"it tells of {capture.world_size} ranks, {name} of {trace.world_size}"
-        if trace.rank is not None and trace.rank != entry.rank:
-            yield f"it says that {name} is of rank {entry.rank}, the trace says rank {trace.rank}"
-        yield from _other_steps(name, entry, _marked_steps_ns(trace))
+        if name in entries:
+            for words in _of_trace(trace, name, capture.world_size, entries[name]):
+                yield _Wrong(f"it does not fit the traces: {words}")
+        else:
+            yield _Wrong(f"it knows no {name}", f"move {name} away, if it is of another recording")
+
+
+def _of_trace(trace: Trace, name: str, world_size: int, entry: _RankEntry) -> Iterator[str]:
+    if trace.world_size is not None and trace.world_size != world_size:
+        yield f"it tells of {world_size} ranks, {name} of {trace.world_size}"
+    if trace.rank is not None and trace.rank != entry.rank:
+        yield f"it says that {name} is of rank {entry.rank}, the trace says rank {trace.rank}"
+    yield from _other_steps(name, entry, _marked_steps_ns(trace))
 
 
 def _marked_steps_ns(trace: Trace) -> list[int]:
