@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+from lumos.capture.description import slowest
 from lumos.graph.job import Job
 from lumos.graph.labels import By
 from lumos.graph.work import WorkKind
@@ -112,15 +113,13 @@ def recorded(folder: Path) -> Recorded | None:
     """What a folder's capture.json says; None where the recording is not whole."""
     told: dict[str, Any] = json.loads((folder / "capture.json").read_text("utf-8"))
     ranks = told["ranks"]
-    if any(rank["status"] != "complete" or not rank["profiled"] for rank in ranks):
+    if any(rank["status"] != "complete" for rank in ranks):
         return None
-    slowest = max(ranks, key=lambda rank: rank["unprofiled"]["median_ms"])["unprofiled"]
-    return Recorded(
-        folder,
-        max(rank["profiled"]["median_ms"] for rank in ranks),
-        slowest["median_ms"],
-        100 * (slowest["p90_ms"] - slowest["p10_ms"]) / slowest["median_ms"],
-    )
+    plain, profiled = slowest(ranks, "unprofiled"), slowest(ranks, "profiled")
+    if plain is None or profiled is None:
+        return None
+    spread_pct = 100 * (plain["p90_ms"] - plain["p10_ms"]) / plain["median_ms"]
+    return Recorded(folder, profiled["median_ms"], plain["median_ms"], spread_pct)
 
 
 def predicted_ms(base: Recorded, change: Callable[[Job], Job]) -> float:

@@ -1,6 +1,7 @@
 """The table of a suite's recordings: measured medians, spreads and memory, from capture.json alone.
 
-python validation/table.py FOLDER      write FOLDER/README.md anew
+python validation/table.py FOLDER            write FOLDER/README.md anew, by name
+python validation/cpu/record.py --only       the same of the CPU suite, in its order
 """
 
 from __future__ import annotations
@@ -10,6 +11,10 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+from lumos.capture.description import apart, longer_pct, slowest
 
 Document = dict[str, Any]
 
@@ -26,8 +31,11 @@ def write_table(folder: Path, names: Iterable[tuple[str, str]] | None = None) ->
     lines = [
         f"# {_title(known)}",
         "",
-        "Generated from the recordings' capture.json files by `python validation/table.py`. Of several",
-        "ranks the slowest counts. Memory: the peak before the profiler began, on GPUs only.",
+        "Generated from the recordings' capture.json files (`validation/table.py`). Of several",
+        "ranks the slowest counts, the one with the highest median, with and without the profiler each;",
+        "inflation: by how much the one is above the other; in brackets where the middle 80 % of the steps",
+        "meet, so that it cannot be told from noise. Memory: the peak before the profiler began, on GPUs",
+        "only.",
         "",
         _line(head),
         _line(["---"] * len(head)),
@@ -48,23 +56,25 @@ def _title(known: dict[str, Document]) -> str:
 
 def _row(name: str, of: str, document: Document) -> list[str]:
     ranks = document["ranks"]
-    slowest = max(ranks, key=lambda rank: rank["unprofiled"]["median_ms"] or 0)
-    plain, profiled = slowest["unprofiled"], slowest["profiled"]
+    plain, profiled = slowest(ranks, "unprofiled"), slowest(ranks, "profiled")
+    assert plain is not None
+    assert profiled is not None
     return [
         name,
         "" if of == name else of,
         str(document["fake_world"] or document["world_size"]),
-        _number(plain["median_ms"], 2),
-        f"{_number(plain['p10_ms'], 2)} to {_number(plain['p90_ms'], 2)}",
-        _number(profiled["median_ms"], 2),
-        _number(slowest["inflation_pct"], 1),
+        f"{plain['median_ms']:.2f}",
+        f"{plain['p10_ms']:.2f} to {plain['p90_ms']:.2f}",
+        f"{profiled['median_ms']:.2f}",
+        _inflation(plain, profiled),
         _gib(max((rank["peak_allocated_bytes"] or 0 for rank in ranks), default=0)),
         _gib(max((rank["peak_reserved_bytes"] or 0 for rank in ranks), default=0)),
     ]
 
 
-def _number(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:.{digits}f}"
+def _inflation(plain: Document, profiled: Document) -> str:
+    percent = f"{longer_pct(plain, profiled):.1f}"
+    return percent if apart(plain, profiled) else f"({percent})"
 
 
 def _gib(size: int) -> str:

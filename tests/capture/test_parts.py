@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from lumos.capture import Capture, fake_world, sidecar
-from lumos.capture.description import spread
+from lumos.capture.description import spread, step_time
 from lumos.capture.plan import Part, Plan
 from lumos.errors import UsageError
 
@@ -77,6 +77,44 @@ def test_spread_is_what_the_standard_library_says() -> None:
     assert (found["p10_ms"], found["p90_ms"]) == pytest.approx((tenths[0], tenths[-1]), abs=1e-4)
     assert (found["min_ms"], found["max_ms"], found["count"]) == (min(times), max(times), 21)
     assert spread([3.5])["p90_ms"] == 3.5
+
+
+# --- how long a step takes
+
+
+def a_rank(unprofiled: list[float] | None, profiled: list[float]) -> sidecar.Document:
+    told = None if unprofiled is None else spread(unprofiled)
+    return {"unprofiled": told, "profiled": spread(profiled)}
+
+
+def test_a_step_takes_as_long_as_on_the_rank_that_is_slowest_with_and_without_the_profiler() -> (
+    None
+):
+    ranks = [a_rank([10, 11, 12], [12, 12, 12]), a_rank([9, 9, 10], [14, 14, 15])]
+    assert step_time(ranks) == (
+        "a step takes 11.00 ms (10 to 90 %: 10.20 to 11.80) without the profiler, "
+        "14.00 ms (10 to 90 %: 14.00 to 14.80) with it: +27.3 %"
+    )
+
+
+@pytest.mark.parametrize(
+    ("profiled", "end"),
+    [
+        ([490.0, 518.0, 530.0], "-26.2 %, which cannot be told from noise"),
+        ([690.0, 705.0, 710.0], "+0.4 %, which cannot be told from noise"),
+        ([410.0, 415.0, 420.0], "-40.9 %"),
+        ([810.0, 815.0, 820.0], "+16.1 %"),
+    ],
+)
+def test_a_difference_inside_of_the_spread_is_called_noise(profiled, end: str) -> None:
+    told = step_time([a_rank([480.0, 520.0, 701.88, 720.0, 750.0], profiled)])
+    assert told is not None
+    assert told.endswith(f" with it: {end}")
+
+
+def test_without_a_time_without_the_profiler_nothing_is_compared() -> None:
+    assert step_time([a_rank(None, [1.0])]) is None
+    assert step_time([]) is None
 
 
 # --- capture.json

@@ -26,6 +26,17 @@ def test_the_cpu_suite_is_there_and_its_table_names_every_recording() -> None:
     assert all(f"| {name} |" in table for name in own)
 
 
+def test_the_table_of_the_cpu_suite_gives_the_slowest_rank_with_and_without_the_profiler() -> None:
+    table = (VALIDATION / "cpu" / "README.md").read_text("utf-8")
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line[:1] == "|"][2:]
+    assert len(rows) > 20
+    for name, _, _, plain, _, profiled, *_ in rows:
+        capture = json.loads((VALIDATION / "cpu" / name / "capture.json").read_text("utf-8"))
+        for cell, kind in ((plain, "unprofiled"), (profiled, "profiled")):
+            slowest = max(rank[kind]["median_ms"] for rank in capture["ranks"])
+            assert cell == f"{slowest:.2f}", (name, kind)
+
+
 def changed(name: str, value: object):
     def change(capture: dict) -> None:
         capture[name] = value

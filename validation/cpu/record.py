@@ -103,13 +103,16 @@ def main() -> None:
     known = {item.name: item for item in items()}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
-    parser.add_argument("--only", nargs="+", choices=known, default=list(known), metavar="NAME")
+    parser.add_argument("--only", nargs="*", metavar="NAME", help="without a name: the table alone")
     parser.add_argument("--list", action="store_true", help="name the recordings and end")
     options = parser.parse_args()
     if options.list:
         print("\n".join(known))
         return
-    for name in options.only:
+    names = list(known) if options.only is None else options.only
+    if unknown := [name for name in names if name not in known]:
+        parser.error(f"no recording is called {', '.join(unknown)}; --list names them")
+    for name in names:
         record(known[name], options.out / name)
         print(name, flush=True)
     write_table(options.out, [(item.name, item.of) for item in known.values()])

@@ -48,19 +48,56 @@ def of_times(unprofiled: Laps, profiled: Laps) -> sidecar.Document:
     without, during = _times(unprofiled), _times(profiled)
     inflation_pct = None
     if without and during and without["clock"] == during["clock"] and without["median_ms"] > 0:
-        inflation_pct = round(100 * (during["median_ms"] / without["median_ms"] - 1), 2)
+        inflation_pct = round(longer_pct(without, during), 2)
     return {"unprofiled": without, "profiled": during, "inflation_pct": inflation_pct}
 
 
 def success(rank: sidecar.Document) -> str:
     """A complete recording in one line."""
-    line = f"{rank['profiled']['count']} steps recorded"
-    if rank["unprofiled"] is None:
-        return line
+    count = rank["profiled"]["count"]
+    line = f"{count} step{'s' * (count > 1)} recorded"
+    told = step_time([rank])
+    return line if told is None else f"{line}; {told}"
+
+
+def slowest(ranks: Sequence[sidecar.Document], kind: str) -> sidecar.Document | None:
+    """What a step of a job takes, `kind` being "unprofiled" or "profiled": its slowest rank's times.
+
+    That is the rank with the highest median, looked for with and without the profiler anew: where
+    ranks are about as fast it is now one and now another.
+    """
+    known = [rank[kind] for rank in ranks if rank[kind] is not None]
+    return max(known, key=lambda times: float(times["median_ms"]), default=None)
+
+
+def step_time(ranks: Sequence[sidecar.Document]) -> str | None:
+    """How long a step takes without and with the profiler, in one line, and if that is a difference.
+
+    None where there is nothing to compare.
+    """
+    without, during = slowest(ranks, "unprofiled"), slowest(ranks, "profiled")
+    if without is None or during is None:
+        return None
+    noise = "" if apart(without, during) else ", which cannot be told from noise"
     return (
-        f"{line}; a step takes {rank['unprofiled']['median_ms']:.2f} ms without the profiler, "
-        f"{rank['profiled']['median_ms']:.2f} ms with it ({rank['inflation_pct']:+.1f} %)"
+        f"a step takes {_median(without)} without the profiler, {_median(during)} with it: "
+        f"{longer_pct(without, during):+.1f} %{noise}"
     )
+
+
+def longer_pct(without: sidecar.Document, during: sidecar.Document) -> float:
+    """By how much the median of the latter is above that of the former [%]."""
+    return 100 * float(during["median_ms"] / without["median_ms"] - 1)
+
+
+def apart(one: sidecar.Document, other: sidecar.Document) -> bool:
+    """Whether times differ by more than noise: the middle 80 % of them do not meet."""
+    return bool(one["p10_ms"] > other["p90_ms"] or one["p90_ms"] < other["p10_ms"])
+
+
+def _median(times: sidecar.Document) -> str:
+    low, high = times["p10_ms"], times["p90_ms"]
+    return f"{times['median_ms']:.2f} ms (10 to 90 %: {low:.2f} to {high:.2f})"
 
 
 def shortcoming(rank: sidecar.Document) -> str:

@@ -248,21 +248,19 @@ def _other_traces(folder: Path, recorded: Document) -> list[str]:
 
 
 def _recorded(folder: Path, recorded: Document, whole: list[Document]) -> Iterator[str]:
+    from lumos.capture.description import step_time
+
+    steps = recorded["steps"]["profiled"]
     size = 1 if recorded["fake_world"] else recorded["world_size"]
     of = f"rank {whole[0]['rank']} of a fake world of {recorded['fake_world']}"
     if not recorded["fake_world"]:
         of = f"{len(whole)} of {size} rank{'s' * (size > 1)}"
     yield (
-        f"recorded {recorded['steps']['profiled']} steps of {of} in {folder}; "
+        f"recorded {steps} step{'s' * (steps > 1)} of {of} in {folder}; "
         f"a step ends with {recorded['steps']['end_with']}"
     )
-    slowest = max(whole, key=lambda one: (one["unprofiled"] or one["profiled"])["median_ms"])
-    if slowest["unprofiled"] is not None:
-        yield (
-            f"a step takes {slowest['unprofiled']['median_ms']:.2f} ms without the profiler, "
-            f"{slowest['profiled']['median_ms']:.2f} ms with it "
-            f"({slowest['inflation_pct']:+.1f} %)"
-        )
+    if told := step_time(whole):
+        yield told
 
 
 _ADVICE = "lumos capture --advice prints lines to add to the script"
