@@ -187,7 +187,7 @@ def _content(one: Segment) -> str:
     words = ", ".join(
         f"{_short(name)} {ms(time):.2f}" for name, time in told if time and time >= least
     )
-    return f"{one.phase}: {words}" if one.phase else words
+    return f"{path_word(one.phase)}: {words}" if one.phase else words
 
 
 def _short(name: str) -> str:
