@@ -89,6 +89,21 @@ def test_spans_are_waited_for_in_the_order_of_their_issue() -> None:
     assert waits(built) == [ALL_WAITED] * 2
 
 
+def test_a_span_that_ends_within_the_wait_for_another_is_waited_for_with_it() -> None:
+    """The second is over when the thread has waited for the first, in all steps."""
+    found = waits(drawn([Step(900, 880), Step(1200, 1000)]))
+    assert [sorted(step) for step in found] == [ALL_WAITED] * 2
+
+
+def test_a_pause_is_explained_by_the_span_that_ended_closer_to_it() -> None:
+    """The ends are noted a little late: the first one behind the pause that waited for it."""
+    built = drawn([Step(1000, 1400), Step(1100, 1105), Step(900, 1300)], late=150)
+    assert waits(built) == [ALL_WAITED] * 3
+    run, rows = built.run(), built.program().rows
+    first, second = np.flatnonzero(rows.kind == TaskKind.SYNCHRONIZE)[-2:]
+    assert run.end_ns[first] < run.end_ns[second]
+
+
 def test_what_an_operator_computes_is_no_wait() -> None:
     """The first span ends while the thread is in the operator, in all steps."""
     steps = [Step(340, 900), Step(345, 900)]

@@ -4,9 +4,10 @@
     worker       |== gloo:all_reduce ==============|
 
 A wait leaves no event: the thread that issued a span pauses, and goes on just after its end. In one
-step any pause can end so by chance. But a program waits at the same place of every step: a place
-that the thread has left in other steps while the span still ran is none. The place that more steps
-speak for than against waits in all of them, also where the span had ended before it.
+step any pause can end so by chance. But a program waits at the same place of every step, for one
+span after another: a place that the thread has left in other steps while the span ran on is none.
+Each span is given the place whose pauses it explains best, over all steps; there it is awaited in
+all of them, also where it had ended before.
 """
 
 from __future__ import annotations
@@ -60,22 +61,41 @@ def find_host_waits(
     if not len(issued):
         return []
     pauses = _pauses(trace, events, segments, spans, steps, issued)
-    found: list[HostWait] = []
-    behind: dict[tuple[int, int], Place] = {}  # where the next one of a thread and name is awaited
-    for members in reversed(_alike(trace, segments, spans, pauses.step, issued)):
-        first = members[0]
-        name = int(trace.name[spans.event[first]])
-        of_thread = int(segments.thread[spans.segment[first]]), name
-        place = pauses.waiting_place(members)
-        if place is None and not pauses.message[first]:
-            # DDP waits for its buckets in the order of their issue (torch: Reducer::finalize_backward)
-            place = behind.get(of_thread)
-            if place is not None and pauses.votes(members, place).steps_against:
-                place = None
-        if place is not None:
-            behind[of_thread] = place
-            found += pauses.waits(members, place)
-    return sorted(found, key=lambda one: (one.segment, one.time_ns))
+    alike = _alike(trace, segments, spans, pauses.step, issued)
+    places = _best_places(pauses, alike)
+    named = [int(trace.name[spans.event[members[0]]]) for members in alike]
+    queue = [
+        NONE
+        if trace.text(name) in POINT_TO_POINT
+        else int(segments.thread[spans.segment[members[0]]])
+        for name, members in zip(named, alike, strict=True)
+    ]
+    _fill_in_order(pauses, alike, list(zip(queue, named, strict=True)), places)
+    waits = [
+        one
+        for members, place in zip(alike, places, strict=True)
+        if place is not None
+        for one in pauses.waits(members, place)
+    ]
+    return sorted(waits, key=lambda one: (one.segment, one.time_ns))
+
+
+def _best_places(pauses: _Pauses, alike: Sequence[Sequence[int]]) -> list[Place | None]:
+    """The place of each span, one span a place; the best explained first. None where none shows."""
+    options = sorted(
+        (-explained, number, place)
+        for number, members in enumerate(alike)
+        for place in pauses.candidates(members)
+        if (explained := pauses.explained(members, place)) > 0
+    )
+    found: list[Place | None] = [None] * len(alike)
+    taken: set[tuple[int, int]] = set()
+    for _, number, place in options:
+        first = int(pauses.step[pauses.issue[alike[number][0]]]) + place.steps
+        if found[number] is None and (place.number, first) not in taken:
+            found[number] = place
+            taken.add((place.number, first))
+    return found
 
 
 def without_late_ends(spans: HostSpans, waits: Sequence[HostWait]) -> HostSpans:
@@ -86,13 +106,26 @@ def without_late_ends(spans: HostSpans, waits: Sequence[HostWait]) -> HostSpans:
     return replace(spans, end_ns=end_ns)
 
 
-@dataclass(frozen=True)
-class _Votes:
-    """How many steps speak for a place and against it, and how long the thread paused there [ns]."""
+def _fill_in_order(
+    pauses: _Pauses,
+    alike: Sequence[Sequence[int]],
+    queue: Sequence[tuple[int, int]],
+    places: list[Place | None],
+) -> None:
+    """Collectives that show no place are awaited with the next of their thread and name, or the last.
 
-    steps_for: int
-    steps_against: int
-    paused_ns: int
+    DDP waits for its buckets in the order of their issue (torch: Reducer::finalize_backward). `queue`
+    says of which thread and name each is, NONE for a message.
+    """
+    for order in (range(len(alike))[::-1], range(len(alike))):
+        near: dict[tuple[int, int], Place] = {}
+        for number in order:
+            place = places[number] or near.get(queue[number])
+            if place is None or queue[number][0] == NONE:
+                continue
+            waits = pauses.waits(alike[number], place)
+            if places[number] is not None or not any(one.late_ns for one in waits):
+                places[number] = near[queue[number]] = place
 
 
 @dataclass(frozen=True)
@@ -100,9 +133,7 @@ class _Pauses:
     """Where each thread can wait, and when the spans that it may wait for start and end.
 
     `place` and `step` have one entry a segment, NONE where nothing can wait; `at` finds the segment
-    at a place in a step, `last_of` the span that ends last in a pause. `issue`, `start_ns` and
-    `end_ns` have one entry a span, and so have `message`, which tells sends and receives, and
-    `ends_in`, the segment of its thread in which it ends.
+    at a place in a step. `issue`, `start_ns` and `end_ns` have one entry a span.
     """
 
     segments: Segments
@@ -112,19 +143,6 @@ class _Pauses:
     issue: NDArray[np.int64]
     start_ns: NDArray[np.int64]
     end_ns: NDArray[np.int64]
-    message: NDArray[np.bool_]
-    ends_in: NDArray[np.int64]
-    last_of: NDArray[np.int64]
-
-    def waiting_place(self, members: Sequence[int]) -> Place | None:
-        """The place at which the same span of several steps is awaited; None where none shows."""
-        votes = {place: self.votes(members, place) for place in self._candidates(members)}
-        possible = [
-            (-one.steps_against, one.steps_for, one.paused_ns, place)
-            for place, one in votes.items()
-            if one.steps_for >= one.steps_against
-        ]
-        return max(possible)[-1] if possible else None
 
     def waits(self, members: Sequence[int], place: Place) -> Iterator[HostWait]:
         """The wait of each span at its place, where the thread comes there after the issue."""
@@ -135,39 +153,48 @@ class _Pauses:
             begin, left = int(self.segments.start_ns[pause]), int(self.segments.end_ns[pause])
             yield HostWait(pause, span, min(max(end, begin), left), max(0, end - left))
 
-    def _candidates(self, members: Sequence[int]) -> set[Place]:
-        """The places that the thread left just after the span's end in any step."""
+    def candidates(self, members: Sequence[int]) -> set[Place]:
+        """The places of pauses that end just after the span's end, in any step."""
         found = set()
         for span in members:
-            pause = int(self.ends_in[span])
-            if pause != NONE and self.place[pause] != NONE and self._speaks(span, pause):
-                steps = int(self.step[pause] - self.step[self.issue[span]])
+            issue, end = int(self.issue[span]), int(self.end_ns[span])
+            behind = int(
+                np.searchsorted(self.segments.thread, self.segments.thread[issue], side="right")
+            )
+            pause = issue + int(np.searchsorted(self.segments.end_ns[issue:behind], end))
+            if not issue < pause < behind or self.place[pause] == NONE:
+                continue
+            if (
+                self._length_ns(pause) >= SHORTEST_WAIT_NS
+                and self._behind_ns(span, pause) <= RETURN_NS
+            ):
+                steps = int(self.step[pause] - self.step[issue])
                 found.add(Place(int(self.place[pause]), steps))
         return found
 
-    def _speaks(self, span: int, pause: int) -> bool:
-        """Whether a pause looks as if it waited for this span.
+    def explained(self, members: Sequence[int], place: Place) -> float:
+        """How well the same span of several steps explains the pauses of a place: a sum over steps.
 
-        A message's span lasts until somebody has waited for it: of several that one pause waits for,
-        one after the other, the last stands for all.
+        1 where the thread went on as the span ended, less the further apart the two are, in either
+        direction, as a share of the pause; -1 where the thread did not pause at all. Nothing where
+        the span had ended before.
         """
-        if self.ends_in[span] != pause or (self.message[span] and self.last_of[pause] != span):
-            return False
-        begin, left = int(self.segments.start_ns[pause]), int(self.segments.end_ns[pause])
-        return left - begin >= SHORTEST_WAIT_NS and left - int(self.end_ns[span]) <= RETURN_NS
-
-    def votes(self, members: Sequence[int], place: Place) -> _Votes:
-        """What the steps say of a place, for the same span of each."""
-        steps_for = steps_against = paused_ns = 0
+        total = 0.0
         for span in members:
             pause = self._pause(span, place)
-            if pause == NONE:
+            if pause == NONE or self.end_ns[span] <= self.segments.start_ns[pause]:
                 continue
-            if self._speaks(span, pause):
-                steps_for += 1
-                paused_ns += int(self.segments.end_ns[pause] - self.segments.start_ns[pause])
-            steps_against += bool(self.end_ns[span] > self.segments.end_ns[pause])
-        return _Votes(steps_for, steps_against, paused_ns)
+            length, apart = self._length_ns(pause), abs(self._behind_ns(span, pause))
+            if length >= SHORTEST_WAIT_NS or self._behind_ns(span, pause) < 0:
+                total += (length - apart) / (length + apart)
+        return total
+
+    def _length_ns(self, pause: int) -> int:
+        return int(self.segments.end_ns[pause] - self.segments.start_ns[pause])
+
+    def _behind_ns(self, span: int, pause: int) -> int:
+        """How long after the end of a span the thread went on; negative where it did so before."""
+        return int(self.segments.end_ns[pause] - self.end_ns[span])
 
     def _pause(self, span: int, place: Place) -> int:
         """The segment at a place, in the step that belongs to a span; NONE before its issue."""
@@ -195,30 +222,7 @@ def _pauses(
     keys = zip(place[known].tolist(), step[known].tolist(), strict=True)
     at = dict(zip(keys, known.tolist(), strict=True))
     end_ns = (trace.start_ns + trace.duration_ns)[spans.event]
-    ends_in, last_of = _endings(segments, spans.segment, end_ns, issued)
-    names = [trace.text(name) for name in trace.name[spans.event].tolist()]
-    message = np.array([name in POINT_TO_POINT for name in names], bool)
-    return _Pauses(
-        segments, place, step, at, spans.segment, spans.start_ns, end_ns, message, ends_in, last_of
-    )
-
-
-def _endings(
-    segments: Segments,
-    issue: NDArray[np.int64],
-    end_ns: NDArray[np.int64],
-    issued: NDArray[np.intp],
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The segment in which each span ends, behind its issue, and the last span of each segment."""
-    ends_in = np.full(len(issue), NONE, np.int64)
-    last_of = np.full(len(segments), NONE, np.int64)
-    for span in issued[np.argsort(end_ns[issued], kind="stable")].tolist():
-        first = int(issue[span])
-        behind = int(np.searchsorted(segments.thread, segments.thread[first], side="right"))
-        pause = first + int(np.searchsorted(segments.end_ns[first:behind], end_ns[span]))
-        if first < pause < behind and segments.start_ns[pause] < end_ns[span]:
-            ends_in[span], last_of[pause] = pause, span
-    return ends_in, last_of
+    return _Pauses(segments, place, step, at, spans.segment, spans.start_ns, end_ns)
 
 
 def _places(
