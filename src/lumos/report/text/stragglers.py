@@ -135,8 +135,9 @@ def _slow_steps(found: Stragglers, overall: StepStragglers) -> str:
     worst = max(slow, key=lambda step: costs[step.step])
     share = _share(costs[worst.step], worst.without_delay_ns)
     why = CAUSE_WORDS[worst.causes[rank]]
+    more = len(slow) - 1
     others = (
-        f"; {len(slow) - 1} more of {len(found.steps)} cost 1 % or more" if len(slow) > 1 else ""
+        f"; {more} more of {len(found.steps)} cost{'s' * (more == 1)} 1 % or more" if more else ""
     )
     return (
         f"{said} {plain(worst.step)} costs most, {ms(costs[worst.step]):.2f} ms ({share:.1f} % of "
