@@ -146,6 +146,16 @@ def test_short_steps_may_be_longer_in_the_trace_by_a_time_slice(tmp_path: Path) 
     assert findings(read(folder)) == []
 
 
+def test_a_cut_file_may_hold_fewer_steps_than_were_recorded(tmp_path: Path) -> None:
+    folder = recording(tmp_path / "traces")
+    whole = (folder / "rank1.json.gz").read_bytes()
+    (folder / "rank1.json.gz").write_bytes(whole[: whole.index(b"ProfilerStep#1")])
+    traces = read(folder)
+    assert "cut-off" in {one.code for one in traces[1].findings}
+    assert findings(traces) == []
+    assert all(one.capture is not None for one in traces)
+
+
 def test_a_gpu_s_clock_counts_where_it_was_read(tmp_path: Path) -> None:
     def by_gpu(capture: dict[str, Any]) -> None:
         for kind, host_ms in (("unprofiled", [1.0, 1.0, 9.0]), ("profiled", [20.1, 22.2])):

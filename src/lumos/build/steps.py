@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumos.build.threads import Segments, host_events, segment_threads
-from lumos.graph.finding import Finding
+from lumos.graph.finding import CUT_OFF, Finding
 from lumos.graph.job import NONE
 from lumos.graph.trace import DEVICE_KINDS, MISSING, EventKind, Trace
 
@@ -37,7 +37,11 @@ class Steps:
 
     def only(self, step: int) -> Steps:
         """One step of them."""
-        place = slice(step, step + 1)
+        return self.between(step, step + 1)
+
+    def between(self, first: int, end: int) -> Steps:
+        """Those from number `first` on, up to and without number `end`."""
+        place = slice(first, end)
         return replace(
             self, names=self.names[place], begin_ns=self.begin_ns[place], end_ns=self.end_ns[place]
         )
@@ -71,22 +75,80 @@ def find_common_steps(
 ) -> tuple[list[Steps | None], list[Finding]]:
     """The steps of each rank, by the same names on all; else each trace as one, which is told.
 
-    One rank alone is not looked at: None.
+    Of a file that ends in the middle only the steps count that it holds to their end. Steps that
+    the profiler numbered are the same under the same number, so those that all ranks have are taken;
+    others only where a file was cut, for then all begin alike. One whole rank alone is not looked at:
+    None.
     """
-    if len(traces) == 1:
+    cut = [any(finding.code == CUT_OFF for finding in trace.findings) for trace in traces]
+    if len(traces) == 1 and not cut[0]:
         return [None], []
-    found = [find_steps(trace) for trace in traces]
+    findings, found = [], []
+    for trace, is_cut in zip(traces, cut, strict=True):
+        steps = find_steps(trace)
+        held = _held(trace, steps) if is_cut else steps
+        if len(held) < len(steps):
+            findings.append(_step_cut_off(trace, steps, held))
+        found.append(held or steps.only(0))
     first = found[0].names
     other = next((place for place, steps in enumerate(found) if steps.names != first), None)
     if other is None:
-        return [*found], []
+        return [*found], findings
     message = (
         f"the steps of {traces[0].source} ({_some(first)}) and of {traces[other].source} "
-        f"({_some(found[other].names)}) are not the same: each trace counts as one step"
+        f"({_some(found[other].names)}) are not the same"
     )
     advice = "trace the same steps on all ranks"
-    whole = [_whole(trace, segment_threads(trace, host_events(trace))) for trace in traces]
-    return [*whole], [Finding("steps-differ", "warning", message, None, advice)]
+    numbered = all(steps.source == "ProfilerStep" for steps in found)
+    common = _common(found) if numbered or any(cut) else None
+    if common is None:
+        message += ": each trace counts as one step"
+        common = [_whole(trace, segment_threads(trace, host_events(trace))) for trace in traces]
+    else:
+        message += f": those count that all ranks have ({_some(common[0].names)})"
+    return [*common], [*findings, Finding("steps-differ", "warning", message, None, advice)]
+
+
+def _held(trace: Trace, steps: Steps) -> Steps:
+    """The steps that a file which was cut holds to their end.
+
+    Host events are known up to the last of them, device tasks about in the order of their launch:
+    where something of both begins behind a step, the step is whole.
+    """
+    if steps.source == "whole":
+        return steps
+    issued_ns = _issued_ns(trace)
+    last_ns = [
+        int(begin_ns[rows].max())
+        for begin_ns, rows in (
+            (trace.start_ns, np.isin(trace.kind, (EventKind.OPERATOR, EventKind.CALL))),
+            (issued_ns, np.isin(trace.kind, DEVICE_KINDS) & (issued_ns != _UNKNOWN_NS)),
+        )
+        if rows.any()
+    ]
+    whole = np.flatnonzero(steps.end_ns <= min(last_ns, default=0))
+    return steps.between(0, int(whole[-1]) + 1 if len(whole) else 0)
+
+
+def _step_cut_off(trace: Trace, steps: Steps, held: Steps) -> Finding:
+    if held:
+        what = f"{_some(steps.names[len(held) :])} left out, for the file ends in the middle"
+    else:
+        what = f"the file ends in the middle of {steps.names[0]}: figures are of a part of it"
+    advice = "let the profiler finish writing before the job ends"
+    return Finding("step-cut-off", "warning", f"{trace.source}: {what}", None, advice)
+
+
+def _common(found: Sequence[Steps]) -> list[Steps] | None:
+    """The steps of each that all have, where they are some and follow each other."""
+    shared = set.intersection(*(set(steps.names) for steps in found))
+    kept = []
+    for steps in found:
+        places = [place for place, name in enumerate(steps.names) if name in shared]
+        if not places or places[-1] - places[0] + 1 != len(places):
+            return None
+        kept.append(steps.between(places[0], places[-1] + 1))
+    return kept if len({steps.names for steps in kept}) == 1 else None
 
 
 def _some(names: Sequence[str]) -> str:
@@ -110,18 +172,27 @@ def cut_to(trace: Trace, steps: Steps) -> Trace:
     begin, end = int(steps.begin_ns[0]), int(steps.end_ns[-1])
     device = np.isin(trace.kind, (*DEVICE_KINDS, EventKind.SYNC, EventKind.DEVICE_ANNOTATION))
     inside = ~device & (trace.start_ns >= begin) & (trace.start_ns < end)
-    calls = np.flatnonzero((trace.kind == EventKind.CALL) & (trace.correlation != MISSING))
-    issued_ns = np.full(len(trace), np.iinfo(np.int64).min)
-    if len(calls):
-        order = calls[np.argsort(trace.correlation[calls], kind="stable")]
-        number = trace.correlation[order]
-        place = np.minimum(np.searchsorted(number, trace.correlation), len(number) - 1)
-        known = (number[place] == trace.correlation) & device
-        issued_ns[known] = trace.start_ns[order[place[known]]]
+    issued_ns = np.where(device, _issued_ns(trace), _UNKNOWN_NS)
     ends = trace.start_ns + trace.duration_ns
     unissued = (issued_ns < begin) & (ends > begin) & (trace.start_ns < end)
     issued = (issued_ns >= begin) & (issued_ns < end)
     return trace.take(np.flatnonzero(inside | (device & (issued | unissued))))
+
+
+_UNKNOWN_NS = np.iinfo(np.int64).min
+
+
+def _issued_ns(trace: Trace) -> NDArray[np.int64]:
+    """When the call began that issued each event; far in the past where none is known."""
+    calls = np.flatnonzero((trace.kind == EventKind.CALL) & (trace.correlation != MISSING))
+    issued_ns = np.full(len(trace), _UNKNOWN_NS)
+    if len(calls):
+        order = calls[np.argsort(trace.correlation[calls], kind="stable")]
+        number = trace.correlation[order]
+        place = np.minimum(np.searchsorted(number, trace.correlation), len(number) - 1)
+        known = number[place] == trace.correlation
+        issued_ns[known] = trace.start_ns[order[place[known]]]
+    return issued_ns
 
 
 def _profiler_steps(trace: Trace) -> Steps | None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Severity = Literal["info", "warning", "error"]
+CUT_OFF = "cut-off"
+"""Of a trace whose file ends in the middle: what came last in it may not be all there was."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from lumos.errors import UnusableInputError
-from lumos.graph.finding import Finding
+from lumos.graph.finding import CUT_OFF, Finding
 from lumos.graph.trace import CaptureNotes, EventKind, StepTimes, Trace
 from lumos.ingest.files import partial_files
 from lumos.units import NS_PER_MS
@@ -245,7 +245,8 @@ def _of_trace(trace: Trace, name: str, world_size: int, entry: _RankEntry) -> It
         yield f"it tells of {world_size} ranks, {name} of {trace.world_size}"
     if trace.rank is not None and trace.rank != entry.rank:
         yield f"it says that {name} is of rank {entry.rank}, the trace says rank {trace.rank}"
-    yield from _other_steps(name, entry, _marked_steps_ns(trace))
+    is_cut = any(finding.code == CUT_OFF for finding in trace.findings)
+    yield from _other_steps(name, entry, _marked_steps_ns(trace), is_cut=is_cut)
 
 
 def _marked_steps_ns(trace: Trace) -> list[int]:
@@ -255,11 +256,14 @@ def _marked_steps_ns(trace: Trace) -> list[int]:
     return trace.duration_ns[rows[np.argsort(trace.start_ns[rows], kind="stable")]].tolist()
 
 
-def _other_steps(name: str, entry: _RankEntry, marked_ns: Sequence[int]) -> Iterator[str]:
+def _other_steps(
+    name: str, entry: _RankEntry, marked_ns: Sequence[int], *, is_cut: bool
+) -> Iterator[str]:
     told_ns = [round(x * NS_PER_MS) for x in entry.profiled.host_ms] if entry.profiled else []
     whole = entry.status == "complete"
-    # what was cut short may hold a step that did not come to its end
-    if len(marked_ns) != len(told_ns) and (whole or len(marked_ns) != len(told_ns) + 1):
+    # a recording cut short may hold a step that did not come to its end, a cut file lack some
+    fits = len(marked_ns) == len(told_ns) or (not whole and len(marked_ns) == len(told_ns) + 1)
+    if not fits and not (is_cut and len(marked_ns) < len(told_ns)):
         yield f"it tells of {len(told_ns)} profiled steps of {name}, the trace holds {len(marked_ns)}"
         return
     for number, (told, marked) in enumerate(zip(told_ns, marked_ns, strict=False), start=1):

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumos.errors import UnusableInputError
-from lumos.graph.finding import Finding
-from lumos.graph.trace import EventKind, Trace
+from lumos.graph.finding import CUT_OFF, Finding
+from lumos.graph.trace import DEVICE_KINDS, MISSING, EventKind, Trace
 from lumos.ingest.cache import entry_of, load, store
 from lumos.ingest.capture_file import with_captures
 from lumos.ingest.events import Document
@@ -40,13 +40,23 @@ def read(paths: str | Path | Sequence[str | Path], *, cache: bool = True) -> lis
 def read_file(path: Path, *, cache: bool = True) -> list[Trace]:
     """The traces in one file: one of each rank that wrote to it."""
     entry = entry_of(path) if cache else None
-    known = load(entry, path) if entry else None
-    if known is not None:
-        return known
-    traces = _read_afresh(path)
-    if entry:
-        store(entry, traces)
-    return traces
+    traces = load(entry, path) if entry else None
+    if traces is None:
+        traces = _read_afresh(path)
+        if entry:
+            store(entry, traces)
+    return [_naming_the_file(trace) for trace in traces]
+
+
+def _naming_the_file(trace: Trace) -> Trace:
+    """The trace, and what to do about its file says which file; an entry may be read by another name."""
+    findings = tuple(
+        replace(finding, message=f"{trace.source}: {finding.message}")
+        if finding.code == CUT_OFF
+        else finding
+        for finding in trace.findings
+    )
+    return replace(trace, findings=findings)
 
 
 def _read_afresh(path: Path) -> list[Trace]:
@@ -102,10 +112,12 @@ def _trace(path: Path, document: Document, findings: tuple[Finding, ...]) -> Tra
         skipped=document.skipped,
     )
     trace, strays = _without_strays(trace)
-    columns, repairs = repair_times(trace.columns, complete=document.complete)
-    return replace(
-        trace, columns=columns, findings=(*findings, *strays, *repairs, *_unread(document))
-    )
+    columns, repairs = repair_times(trace.columns)
+    trace = replace(trace, columns=columns)
+    cut: list[Finding] = []
+    if not document.complete:
+        trace, cut = _up_to_the_cut(trace)
+    return replace(trace, findings=(*findings, *strays, *repairs, *cut, *_unread(document)))
 
 
 def _without_strays(trace: Trace) -> tuple[Trace, list[Finding]]:
@@ -116,6 +128,31 @@ def _without_strays(trace: Trace) -> tuple[Trace, list[Finding]]:
     message = f"{int(stray.sum())} events start more than a day from the others and were left out"
     finding = Finding("impossible-time", "warning", message, None, "record the trace again")
     return trace.take(np.flatnonzero(~stray)), [finding]
+
+
+def _up_to_the_cut(trace: Trace) -> tuple[Trace, list[Finding]]:
+    """The trace of a file that ends in the middle, up to where operators and calls both are known.
+
+    They stand in the file in the order of their start; what other threads did comes at its end, or
+    its begin. ::
+
+        file  | operators ...    x (the file ends)
+        other thread    | late |            begins behind the last operator: what it belongs to is unknown
+    """
+    host = ~np.isin(trace.kind, (*DEVICE_KINDS, EventKind.SYNC, EventKind.DEVICE_ANNOTATION))
+    sorts = (trace.kind == EventKind.OPERATOR, trace.kind == EventKind.CALL)
+    known_ns = min((int(trace.start_ns[rows].max()) for rows in sorts if rows.any()), default=None)
+    behind = np.zeros(len(trace), bool)
+    if known_ns is not None:
+        behind = host & (trace.start_ns > known_ns)
+        calls = trace.correlation[behind & sorts[1] & (trace.correlation != MISSING)]
+        behind |= ~host & np.isin(trace.correlation, calls)
+    message = "the file ends in the middle; what came before was read"
+    if left_out := int(behind.sum()):
+        message += f", less what begins behind its last operator or call ({left_out} in all)"
+    advice = "let the profiler finish writing before the job ends"
+    finding = Finding(CUT_OFF, "warning", message, None, advice)
+    return trace.take(np.flatnonzero(~behind)), [finding]
 
 
 _ANNOTATION = ("ProfilerStep", "Optimizer.", "## ", "enumerate(DataLoader)")

@@ -30,23 +30,12 @@ def out_of_reach(start_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
     return (start_ns < middle - LONGEST_NS) | (start_ns > middle + LONGEST_NS)
 
 
-def repair_times(columns: Columns, *, complete: bool) -> tuple[Columns, list[Finding]]:
+def repair_times(columns: Columns) -> tuple[Columns, list[Finding]]:
     """Mend negative and endless durations, and device tasks that run into the next of their stream."""
     columns, negative = _mend_negative(columns)
     columns, running_over = _mend_running_over(columns)
     columns, endless = _mend_endless(columns)
-    findings = negative + running_over + endless
-    if not complete:
-        findings.append(
-            Finding(
-                "cut-off",
-                "warning",
-                "the file ends in the middle; what came before was read",
-                None,
-                "let the profiler finish writing before the job ends",
-            )
-        )
-    return columns, findings
+    return columns, negative + running_over + endless
 
 
 def _mend_negative(columns: Columns) -> tuple[Columns, list[Finding]]:
