@@ -525,7 +525,12 @@ def main() -> None:
     step_ms_of_rank: list[list[float]] = [[] for _ in range(dist.get_world_size())]
     dist.all_gather_object(step_ms_of_rank, step_ms)
     if dist.get_rank() == 0:
-        print(f"loss {losses[0]:.4f} -> {losses[-1]:.4f} in {len(losses)} steps")
+        profiled = f", {len(losses) - options.warm_up_steps - options.steps} for the profiler"
+        print(
+            f"loss {losses[0]:.4f} -> {losses[-1]:.4f} in {len(losses)} steps "
+            f"({options.warm_up_steps} to warm up, {options.steps} timed"
+            f"{profiled if options.profile else ''})"
+        )
         if options.report:
             report = {
                 "torch": torch.__version__,

@@ -56,7 +56,9 @@ def script(folder: Path, text: str) -> list[str]:
         (["--layout", "dp:2", "--", "x"], "dp=2,tp=4"),
         (["--layout", "dp=2,dp=3", "--", "x"], "each kind of parallelism once"),
         (["--layout", "dp=0", "--", "x"], "dp=2,tp=4"),
-        (["--steps", "0", "--", "x"], "greater than or equal to 1"),
+        (["--steps", "0", "--", "x"], "--steps 0: give a whole number from 1 up"),
+        (["--warm-up", "-1", "--", "x"], "--warm-up -1: give a whole number from 0 up"),
+        (["--fake-world", "6", "--layout", "qq=2", "--", "x"], "called 'qq'; they are called dp, fsdp, tp, pp, cp, ep"),
         (["--", "no-such-program"], "no-such-program: cannot be started (No such file or directory)"),
         (["--advice", "fortran"], "no advice for 'fortran'; there is some for pytorch, torchtitan"),
     ],
@@ -67,7 +69,9 @@ def test_a_wrong_command_is_one_line_and_exit_code_2(
     monkeypatch.chdir(tmp_path)
     code, out, err = cli("capture", *arguments)
     assert (code, out) == (2, "")
-    assert words in " ".join(err.split())
+    assert words in err
+    assert err.startswith("lumos: ")
+    assert err.count("\n") == 1
 
 
 def test_a_place_that_cannot_be_written_is_told_before_the_training_starts(
@@ -226,6 +230,28 @@ def test_traces_of_another_run_in_the_folder_are_told(tmp_path: Path) -> None:
         f"lumos: {tmp_path} also holds old.json.gz, rank7.json, which this recording did not "
         "write: move what is of another run away"
     ) in done.err.splitlines()
+
+
+@needs_torch
+def test_a_layout_of_another_number_of_ranks_is_told_and_left_out(tmp_path: Path) -> None:
+    done = lumos(
+        "capture", "--out", tmp_path, *SHORT, "--layout", "tp=2,ep=4", "--", sys.executable, GPT,
+        *SMALL, "--steps", "8",
+    )  # fmt: skip
+    assert done.err.splitlines()[0] == (
+        "lumos: rank 0: the layout tp 2 x ep 4 is of 2 ranks, the job has 1: it is left out of "
+        "capture.json; give every degree"
+    )
+    assert recorded(tmp_path)["layout"] is None
+
+
+@needs_torch
+def test_one_recorded_step_is_one_step(tmp_path: Path) -> None:
+    plan = ["--skip", "0", "--timed", "0", "--warm-up", "0", "--steps", "1"]
+    command = [sys.executable, GPT, *SMALL, "--steps", "4"]
+    done = lumos("capture", "--out", tmp_path, *plan, "--", *command)
+    assert "recorded 1 step of 1 of 1 rank in" in done.err
+    assert 'findings": []' in lumos("replay", "--json", tmp_path).out.replace("\n", "")
 
 
 @needs_torch

@@ -126,3 +126,20 @@ def test_the_command_line_is_a_module_too() -> None:
         [sys.executable, "-m", "lumos", "--version"], capture_output=True, text=True, check=True
     )
     assert found.stdout.startswith("lumos ")
+
+
+@pytest.mark.parametrize("verb", ["capture", "replay"])
+def test_a_package_that_is_missing_is_named_with_how_to_install_it(verb: str) -> None:
+    code = f"""
+import sys
+sys.modules["typer"] = None
+sys.argv = ["lumos", {verb!r}]
+from lumos.cli import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "lumos: the package typer is not installed in this Python: pip install . in the checkout of "
+        "lumos (lumos.capture alone, inside of a training script, needs PyTorch only)\n"
+    )

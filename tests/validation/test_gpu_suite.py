@@ -210,7 +210,9 @@ def dry_run(tmp_path_factory) -> tuple[str, Path]:
 @needs_torch
 def test_a_dry_run_records_all_but_what_needs_a_gpu(dry_run) -> None:
     said, folder = dry_run
+    assert "needs a GPU: copy_stream\n" in said
     assert "open: copy_stream" in said
+    assert "failed" not in said
     recorded = [path.parent for path in folder.glob("*/capture.json")]
     assert len(recorded) >= 35
     for recording in recorded:

@@ -38,6 +38,11 @@ class Item(NamedTuple):
     seconds: float = 8.0
     ranks: int = 1
 
+    @property
+    def needs_gpu(self) -> bool:
+        """Whether there is nothing of it to be tried without one."""
+        return self.intervention is not None and INTERVENTIONS[self.intervention].cuda
+
 
 def items() -> list[Item]:
     """Everything, in the order in which it is recorded."""

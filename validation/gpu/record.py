@@ -148,12 +148,15 @@ def record_all(gpu: str | None, out: Path, end_s: float, only: Sequence[str] | N
     everything = {item.name: item for item in items()}
     wanted = list(only or everything)
     known = known_recordings(gpu) if gpu and not only else set()
+    needing = [name for name in wanted if gpu is None and everything[name].needs_gpu]
+    if needing:
+        print(f"needs a GPU: {', '.join(needing)}", flush=True)
     with tempfile.TemporaryDirectory(prefix="lumos-gpu-") as scratch:
         recordings = Path(scratch, gpu or DRY_RUN)
         left: list[str] = []
         for name in [*wanted, *wanted]:  # what has failed once more, behind all the rest
             item = everything[name] if gpu else tiny(everything[name])
-            if name in known or name in made(recordings, wanted):
+            if name in known or name in needing or name in made(recordings, wanted):
                 continue
             if time.monotonic() + item.seconds > end_s:
                 continue

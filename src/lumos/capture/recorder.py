@@ -39,7 +39,8 @@ class Capture:
     wrote are in the way, unless it may `overwrite` them.
 
     `model` and `batch` are kept as given: a text, or what JSON can hold. `layout` is a mapping
-    like {"dp": 2, "tp": 4} or a DeviceMesh; without it the process groups tell, if they can.
+    like {"dp": 2, "tp": 4} or a DeviceMesh; without it the process groups tell, if they can. One
+    that is of another number of ranks is left out, which is told.
     `steps_end_with` says in capture.json what is taken for the end of a step.
 
     What goes wrong here is told in one line on stderr, noted in capture.json, and the training goes
@@ -88,7 +89,7 @@ class Capture:
         try:
             torch = load_torch()
             _prepare(self.folder, overwrite=self._wishes.overwrite)
-            self._session = Session(torch, self._wishes, self._stop_with_thread)
+            self._session = Session(torch, self._wishes, self._stop_with_thread, self._say)
             atexit.register(self.stop_at_exit)  # torch crashes in a process that ends profiling
         except Exception as error:
             self._give_up(error)

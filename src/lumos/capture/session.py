@@ -33,11 +33,17 @@ class Session:
     """Times and profiles the steps of the plan, and writes what came of it.
 
     The job is looked at behind the first step: by then it is connected, and knows its ranks.
-    `thread_ends` is called when the thread that is profiled is about to end.
+    `thread_ends` is called when the thread that is profiled is about to end; `say` tells the user.
     """
 
-    def __init__(self, torch: Any, wishes: Wishes, thread_ends: Callable[[], None]) -> None:
-        self._torch, self._wishes = torch, wishes
+    def __init__(
+        self,
+        torch: Any,
+        wishes: Wishes,
+        thread_ends: Callable[[], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self._torch, self._wishes, self._say = torch, wishes, say
         self._profiler = StepProfiler(
             torch,
             record_shapes=wishes.record_shapes,
@@ -152,7 +158,20 @@ class Session:
                 batch=wishes.batch,
                 layout=wishes.layout,
             )
+            self._check_layout(self._job)
         return self._job
+
+    def _check_layout(self, job: sidecar.Document) -> None:
+        """A layout of another number of ranks is none of this job, and left out."""
+        layout, size = job["layout"], job["world_size"]
+        if layout is None or surroundings.ranks_of(layout) == size:
+            return
+        job["layout"] = None
+        if self.rank == 0 or job["fake_world"] is not None:
+            self._say(
+                f"the layout {surroundings.in_words(layout)} is of {surroundings.ranks_of(layout)} "
+                f"ranks, the job has {size}: it is left out of capture.json; give every degree"
+            )
 
     def _rank(self, status: str, reason: str | None, file: str | None) -> sidecar.Document:
         memory = self._memory or surroundings.peak_memory(self._torch)

@@ -14,6 +14,18 @@ from typing import Any
 from lumos.capture.pytorch import uses_gpu
 
 Layout = Mapping[str, int]
+AXES = ("dp", "fsdp", "tp", "pp", "cp", "ep")
+"""Kinds of parallelism: data (with replicas, with shards), tensor, pipeline, context, expert."""
+
+
+def ranks_of(layout: Layout) -> int:
+    """How many ranks a layout makes. Experts are spread over ranks that others have made."""
+    return math.prod(degree for name, degree in layout.items() if name != "ep")
+
+
+def in_words(layout: Layout) -> str:
+    """Its degrees, as `dp 2 x tp 4`."""
+    return " x ".join(f"{name} {degree}" for name, degree in layout.items())
 
 
 def rank_and_world_size(torch: Any) -> tuple[int, int]:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from lumos.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, LumosError
+from lumos.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, LumosError, UsageError
 
 __all__ = ["main"]
 
@@ -36,15 +36,26 @@ def main() -> NoReturn:
     except Exception as error:
         if os.environ.get("LUMOS_TRACEBACK"):
             raise
-        what = str(error) or "no message"
-        _say(
-            f"internal error, {type(error).__name__}: {what} "
-            "(LUMOS_TRACEBACK=1 shows where; please report it)"
-        )
-        code = EXIT_INTERNAL
+        code = _say_unforeseen(error)
     else:
         code = 0
     sys.exit(code)
+
+
+def _say_unforeseen(error: Exception) -> int:
+    """A package of others that is missing is the user's affair, all else ours; the exit code."""
+    package = str(getattr(error, "name", None) or "").partition(".")[0]
+    if isinstance(error, ModuleNotFoundError) and package not in ("", "lumos"):
+        _say(
+            f"the package {package} is not installed in this Python: pip install . in the checkout "
+            "of lumos (lumos.capture alone, inside of a training script, needs PyTorch only)"
+        )
+        return UsageError.exit_code
+    _say(
+        f"internal error, {type(error).__name__}: {str(error) or 'no message'} "
+        "(LUMOS_TRACEBACK=1 shows where; please report it)"
+    )
+    return EXIT_INTERNAL
 
 
 def _say(message: str) -> None:

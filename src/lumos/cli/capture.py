@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 import signal
 import subprocess
@@ -37,14 +36,10 @@ def capture(
             "--overwrite", help="Overwrite traces there that no recording of lumos wrote."
         ),
     ] = False,
-    skip: Annotated[int, typer.Option(metavar="N", min=0, help="Steps left alone at first.")] = 5,
-    timed: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Steps timed without profiler.")
-    ] = 20,
-    warm_up: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Steps to warm the profiler up.")
-    ] = 2,
-    steps: Annotated[int, typer.Option(metavar="N", min=1, help="Profiled steps.")] = 3,
+    skip: Annotated[int, typer.Option(metavar="N", help="Steps left alone at first.")] = 5,
+    timed: Annotated[int, typer.Option(metavar="N", help="Steps timed without profiler.")] = 20,
+    warm_up: Annotated[int, typer.Option(metavar="N", help="Steps to warm the profiler up.")] = 2,
+    steps: Annotated[int, typer.Option(metavar="N", help="Profiled steps.")] = 3,
     model: Annotated[
         str | None, typer.Option(metavar="TEXT", help="What is trained, kept in capture.json.")
     ] = None,
@@ -92,6 +87,7 @@ def capture(
             "no command to record: lumos capture -- torchrun --nproc-per-node 8 train.py "
             "(or --advice, for lines to add to a script)"
         )
+    _check_counts({"--skip": skip, "--timed": timed, "--warm-up": warm_up, "--steps": steps})
     plan = Plan(skip, timed, warm_up, steps)
     degrees = None if layout is None else parse_layout(layout)
     if fake_world is None and fake_rank is not None:
@@ -118,14 +114,28 @@ def capture(
     raise typer.Exit(code)
 
 
+def _check_counts(count_of: dict[str, int]) -> None:
+    for option, count in count_of.items():
+        least = int(option == "--steps")
+        if count < least:
+            raise UsageError(f"{option} {count}: give a whole number from {least} up")
+
+
 def parse_layout(text: str) -> dict[str, int]:
     """Degrees by name from `dp=2,tp=4`."""
+    from lumos.capture.surroundings import AXES
+
     found: dict[str, int] = {}
     for part in text.split(","):
         name, _, degree = (word.strip() for word in part.partition("="))
         if not name.isidentifier() or not degree.isdecimal() or not int(degree) or name in found:
             raise UsageError(
                 f"--layout {text!r}: write each kind of parallelism once, with its degree: dp=2,tp=4"
+            )
+        if name not in AXES:
+            raise UsageError(
+                f"--layout {text!r}: no kind of parallelism is called {name!r}; "
+                f"they are called {', '.join(AXES)}"
             )
         found[name] = int(degree)
     return found
@@ -136,6 +146,7 @@ def _check_fake_world(
 ) -> dict[str, int] | None:
     """The layout of a fake world, with the data parallel degree that is left over."""
     from lumos.capture.fake_world import check
+    from lumos.capture.surroundings import in_words, ranks_of
 
     check(world_size, rank)
     if Path(command[0]).name == "torchrun" or "torch.distributed.run" in command:
@@ -145,11 +156,11 @@ def _check_fake_world(
         )
     if layout is None:
         return None
-    product = math.prod(layout.values())
+    product = ranks_of(layout)
     if world_size % product:
         raise UsageError(
             f"a fake world of {world_size} ranks cannot be divided by the layout's {product} "
-            f"({' x '.join(f'{name} {degree}' for name, degree in layout.items())})"
+            f"({in_words(layout)})"
         )
     if "dp" not in layout:
         return {"dp": world_size // product, **layout}

@@ -1,6 +1,6 @@
 """Figures for notebooks: where the time goes, communication, errors, timeline, costs, by plotly.
 
-plotly is an extra (`pip install 'lumos[notebook]'`) and is loaded by the first figure.
+plotly is an extra (`pip install '.[notebook]'` in the checkout) and is loaded by the first figure.
 """
 
 from __future__ import annotations
@@ -270,7 +270,9 @@ def _figure(title: str) -> Figure:
     try:
         from plotly.graph_objects import Figure  # noqa: PLC0415 - an extra, loaded when it is used
     except ImportError as error:
-        raise UsageError("figures need plotly: pip install 'lumos[notebook]'") from error
+        raise UsageError(
+            "figures need plotly: pip install '.[notebook]' in the checkout of lumos"
+        ) from error
     figure = Figure()
     figure.update_layout(title=title, template="plotly_white", legend_traceorder="normal")
     return figure
