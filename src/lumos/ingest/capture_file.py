@@ -104,10 +104,10 @@ class _RankEntry(msgspec.Struct):
         """Where its parts exclude each other, in words."""
         if (self.status == "complete") is not (self.reason is None):
             because = "gives no reason" if self.reason is None else "says why it is not"
-            yield f"calls the recording of rank {self.rank} {self.status} and {because}"
+            yield f"it calls the recording of rank {self.rank} {self.status} and {because}"
         for times, kind in ((self.unprofiled, "without"), (self.profiled, "with")):
             for wrong in times.contradictions() if times else ():
-                yield f"of the steps {kind} the profiler of rank {self.rank} it {wrong}"
+                yield f"of rank {self.rank}'s steps {kind} the profiler it {wrong}"
         found = self._inflation_pct()
         if self.inflation_pct is None or found is None:
             same = self.inflation_pct is found
@@ -115,8 +115,8 @@ class _RankEntry(msgspec.Struct):
             same = math.isclose(self.inflation_pct, found, rel_tol=1e-6, abs_tol=_ROUNDED_PCT)
         if not same:
             yield (
-                f"says that profiled steps of rank {self.rank} are {_percent(self.inflation_pct)} "
-                f"longer, its medians give {_percent(found)}"
+                f"it gives {_percent(self.inflation_pct)} as inflation of rank {self.rank}, "
+                f"the medians give {_percent(found)}"
             )
 
     def _inflation_pct(self) -> float | None:
@@ -128,7 +128,7 @@ class _RankEntry(msgspec.Struct):
 
 
 def _percent(value: float | None) -> str:
-    return "an unknown share" if value is None else f"{value:.2f} %"
+    return "nothing" if value is None else f"{value:.2f} %"
 
 
 class CaptureFile(msgspec.Struct, rename={"schema_": "schema"}):
@@ -230,7 +230,7 @@ def _disagreements(
     """Where the file says something else than the traces, or than itself."""
     for entry in capture.ranks:
         for words in entry.contradictions():
-            yield _Wrong(f"it contradicts itself: it {words}")
+            yield _Wrong(f"it contradicts itself: {words}")
     for trace in traces:
         name = Path(trace.source).name
         if name in entries:
