@@ -58,9 +58,9 @@ def host_work(job: Job) -> Job:
     return add_host_work(job, labelled(job, By.OPERATOR, HOOK), HOST_WORK_US * NS_PER_US)
 
 
-def delayed(job: Job) -> Job:
-    """Rank 1 does nothing for 20 ms in each step."""
-    return stall(job, 1, 20 * NS_PER_MS)
+def delayed(rank: int, time_ms: int) -> Callable[[Job], Job]:
+    """The rank does nothing for so long at the begin of each step."""
+    return lambda job: stall(job, rank, time_ms * NS_PER_MS)
 
 
 CHANGES = {
@@ -71,7 +71,9 @@ CHANGES = {
     "copy_stream": Change("second stream copying", "base", None),
     "layers_x2": Change("layers x2", "base", None),
     "micro_batch_x2": Change("micro-batch x2", "base", None),
-    "delay-20ms": Change("one rank sleeps 20 ms", "base", delayed),
+    "delay-20ms": Change("one rank sleeps 20 ms", "base", delayed(1, 20)),
+    "pp2-front-20ms": Change("pipeline, first stage sleeps 20 ms", "pp2", delayed(0, 20)),
+    "pp2-back-60ms": Change("pipeline, last stage sleeps 60 ms", "pp2", delayed(1, 60)),
     "dp4-half-cores": Change("dp 2 -> 4", "dp2-half-cores", None),
 }
 """By the names of the recordings of `validation/`."""

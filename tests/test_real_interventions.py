@@ -36,8 +36,8 @@ def host_work(job: Job) -> Job:
     return add_host_work(job, labelled(job, By.OPERATOR, "PythonDispatchMode"), 20_000)
 
 
-def delayed(job: Job) -> Job:
-    return stall(job, 1, 20_000_000)
+def delayed(rank: int, time_ms: int) -> Callable[[Job], Job]:
+    return lambda job: stall(job, rank, time_ms * 1_000_000)
 
 
 def measured_ms(name: str) -> float:
@@ -59,7 +59,9 @@ def predicted_ms(name: str, change: Callable[[Job], Job]) -> float:
         ("gemm_twice", "gemm_hook", gemms_twice),
         ("no_attention", "base", without_attention),
         ("host_work", "operator_hook", host_work),
-        ("delay-20ms", "base", delayed),
+        ("delay-20ms", "base", delayed(1, 20)),
+        ("pp2-front-20ms", "pp2", delayed(0, 20)),
+        ("pp2-back-60ms", "pp2", delayed(1, 60)),
     ],
 )
 def test_a_real_change_is_predicted_within_the_machine_s_drift(

@@ -118,5 +118,5 @@ def test_without_plotly_the_error_says_what_to_install(
     traces: lumos.JobTraces, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
-    with pytest.raises(UsageError, match=r"pip install 'lumos\[notebook\]'"):
+    with pytest.raises(UsageError, match=r"pip install '\.\[notebook\]'"):
         traces.errors_figure()
