@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lumos.build.combined import combined
 from lumos.build.host_communication import POINT_TO_POINT, HostSpans
 from lumos.build.steps import Steps
 from lumos.build.threads import HostEvents, Segments
@@ -249,7 +250,7 @@ def _places(
     own = np.where(segments.event != NONE, trace.name[segments.event], NONE)
     last = np.where(begun != NONE, name[begun], NONE)
     columns = (segments.thread, last, np.where(begun != NONE, which[begun], NONE), own)
-    return np.unique(np.stack(columns), axis=1, return_inverse=True)[1].reshape(-1)
+    return combined(np.stack(columns).astype(np.int64))
 
 
 def _alike(
@@ -272,8 +273,7 @@ def _alike(
 
 def _which(*columns: NDArray[np.integer]) -> NDArray[np.int64]:
     """How many entries with the same values stand before each one."""
-    _, key = np.unique(np.stack(columns).astype(np.int64), axis=1, return_inverse=True)
-    key = key.reshape(-1)
+    key = combined(np.stack(columns).astype(np.int64))
     order = np.argsort(key, kind="stable")
     first = np.ones(len(key), bool)
     first[1:] = key[order][1:] != key[order][:-1]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumos.build.collectives import Communication
+from lumos.build.combined import combined
 from lumos.build.inputs import read_shapes, read_texts
 from lumos.build.nesting import Nesting
 from lumos.graph.job import NONE, Program, TaskKind
@@ -53,7 +54,7 @@ def describe_work(
             _values(trace, operator),
         ]
     )
-    _, first, number[device] = np.unique(_mixed(key), return_index=True, return_inverse=True)
+    _, first, number[device] = np.unique(combined(key), return_index=True, return_inverse=True)
     share[device] = shares(rows.kind[device], operator, number[device], rows.duration_ns[device])
     table = tuple(
         _work(trace, communications, *(int(column[place]) for column in key)) for place in first
@@ -75,7 +76,7 @@ def shares(
     """
     alone = (kind != TaskKind.KERNEL) | (operator == NONE)
     call = np.where(alone, -2 - np.arange(len(kind)), operator)
-    _, group = np.unique(_mixed(np.stack([call, work])), return_inverse=True)
+    _, group = np.unique(combined(np.stack([call, work])), return_inverse=True)
     tasks, total_ns = np.bincount(group), np.bincount(group, weights=duration_ns)
     even = 1.0 / tasks[group]
     return np.divide(duration_ns, total_ns[group], out=even, where=total_ns[group] > 0)  # type: ignore[no-any-return]
@@ -89,19 +90,6 @@ def _values(trace: Trace, operator: NDArray[np.integer]) -> NDArray[np.int64]:
     wanted = [kind_of_operator(trace.text(int(one))) in _TOLD_BY_VALUES for one in names]
     values = trace.argument_column(Argument.INPUT_VALUES)[operator]
     return np.where(np.array(wanted)[name], values, MISSING)
-
-
-def _mixed(columns: NDArray[np.int64]) -> NDArray[np.int64]:
-    """One number for each combination of values, ordered as the columns are."""
-    mixed, size = np.zeros(columns.shape[1], np.int64), 1
-    for column in columns:
-        low, high = int(column.min()), int(column.max())
-        if size * (high - low + 1) >= 2**62:  # numbers without holes, then there is room
-            mixed, column = (np.unique(c, return_inverse=True)[1] for c in (mixed, column))  # noqa: PLW2901
-            size, low, high = int(mixed.max()) + 1, 0, int(column.max())
-        mixed = mixed * (high - low + 1) + (column - low)
-        size *= high - low + 1
-    return mixed
 
 
 def _work(
