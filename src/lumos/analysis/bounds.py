@@ -19,12 +19,11 @@ from lumos.analysis.typical import typical, with_typical_durations
 from lumos.catalog.hardware import find_hardware
 from lumos.estimate.roofline import roofline_of_rows
 from lumos.graph.execution import ExecutionGraph, Rule
-from lumos.graph.job import NONE, CollectiveKind, Program, TaskKind
+from lumos.graph.job import NONE, POINT_TO_POINT, CollectiveKind, Program, TaskKind
 from lumos.graph.labels import host_computes
 from lumos.whatif.selection import is_host_overhead
 
 _COMPUTING = (TaskKind.KERNEL, TaskKind.COPY, TaskKind.SET)
-_MESSAGES = (CollectiveKind.SEND, CollectiveKind.RECEIVE)
 
 
 class Rung(Enum):
@@ -237,7 +236,7 @@ def _tasks(base: Baseline, of: Callable[[Program], NDArray[Any]], marker: int = 
 
 def _is_message(base: Baseline) -> NDArray[np.bool_]:
     def messages(program: Program) -> NDArray[np.bool_]:
-        kinds = [one.kind in _MESSAGES for one in program.collectives]
+        kinds = [one.kind in POINT_TO_POINT for one in program.collectives]
         known = program.rows.collective
         return (known != NONE) & np.array([*kinds, False])[known]  # type: ignore[no-any-return]
 

@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 from lumos.build.collectives import Communication
 from lumos.build.device import HOST
 from lumos.graph.job import NONE, Collective, Program, TaskKind
-from lumos.graph.meetings import Where, messages
+from lumos.graph.meetings import Where
 from lumos.graph.timeline import RankTimeline
 
 
 class _Transfer(NamedTuple):
-    """A message both of whose ends are known: bytes, when both were posted, when asked for [ns].
+    """A message both of whose ends are known: its bytes, and when both were posted [ns].
 
+    Then the waits for it returned: the sender's at `returned_ns`, the receiver's at `asked_ns`.
     `seen` tells whether the receiver already waited when the data began to move.
     """
 
@@ -34,6 +35,7 @@ class _Transfer(NamedTuple):
     receive: Where
     size: int | None
     posted_ns: int
+    returned_ns: int
     asked_ns: int
     seen: bool
 
@@ -63,7 +65,7 @@ class _Rank:
 def find_arrivals(
     programs: Sequence[Program],
     runs: Sequence[RankTimeline],
-    ranks: Sequence[int],
+    sent: Sequence[tuple[Where, Where]],
     described: Sequence[Sequence[Communication]],
 ) -> tuple[list[Program], list[RankTimeline]]:
     """Programs and runs in which messages over gloo end when their data arrived.
@@ -78,7 +80,7 @@ def find_arrivals(
         return list(programs), list(runs)
     own = [_rank(program, run) for program, run in zip(programs, runs, strict=True)]
     tables = [list(program.collectives) for program in programs]
-    transfers = list(_transfers(own, ranks, described))
+    transfers = list(_transfers(own, sent, described))
     typical = _typical_ns(transfers)
     for one in transfers:
         (sender, send), (receiver, receive) = one.send, one.receive
@@ -86,9 +88,8 @@ def find_arrivals(
         if not one.seen:
             lasts = min(lasts, typical[one.size])
         arrived = one.posted_ns + lasts
-        asked = own[sender].start_ns[send] + (_described(own, described, one.send).waited_ns or 0)
         own[receiver].end_ns[receive] = arrived
-        own[sender].end_ns[send] = min(arrived, asked)
+        own[sender].end_ns[send] = min(arrived, one.returned_ns)
         entry = int(programs[sender].rows.collective[send])
         tables[sender][entry] = replace(tables[sender][entry], synchronous=True)
     for rank, mine in zip(own, described, strict=True):
@@ -110,22 +111,23 @@ def _described(
 
 
 def _transfers(
-    own: Sequence[_Rank], ranks: Sequence[int], described: Sequence[Sequence[Communication]]
+    own: Sequence[_Rank],
+    sent: Sequence[tuple[Where, Where]],
+    described: Sequence[Sequence[Communication]],
 ) -> Iterable[_Transfer]:
     """The messages over gloo whose two ends can have met."""
-    for send, receive in messages([rank.program for rank in own], ranks):
+    for send, receive in sent:
         (sender, row), (receiver, into) = send, receive
         waited = _described(own, described, send).waited_ns
         begun, came = int(own[sender].start_ns[row]), int(own[receiver].start_ns[into])
         if waited is None or came > begun + waited:
             continue
-        posted, asked = max(begun, came), int(own[receiver].end_ns[into])
+        returned, posted, asked = begun + waited, max(begun, came), int(own[receiver].end_ns[into])
         since = own[receiver].waits_since(into)
         size = _described(own, described, receive).in_bytes
         if posted <= asked:
-            yield _Transfer(
-                send, receive, size, posted, asked, since is not None and since <= posted
-            )
+            seen = since is not None and since <= posted
+            yield _Transfer(send, receive, size, posted, returned, asked, seen)
 
 
 def _typical_ns(transfers: Sequence[_Transfer]) -> dict[int | None, int]:

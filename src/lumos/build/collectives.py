@@ -17,7 +17,7 @@ from lumos.build.device import DeviceTasks
 from lumos.build.inputs import told_member
 from lumos.build.kernels import collective_kind
 from lumos.build.threads import Segments
-from lumos.graph.job import NONE, CollectiveKind
+from lumos.graph.job import NONE, POINT_TO_POINT, CollectiveKind
 from lumos.graph.trace import MISSING, Argument, EventKind, Trace
 
 BYTES_OF_DTYPE = {
@@ -51,9 +51,6 @@ class Communication:
     waited_ns: int | None
 
 
-_MESSAGES = (CollectiveKind.SEND, CollectiveKind.RECEIVE)
-
-
 def describe_communication(
     trace: Trace, segments: Segments, tasks: DeviceTasks, communicates: NDArray[np.bool_]
 ) -> list[Communication]:
@@ -66,7 +63,7 @@ def describe_communication(
         segment = int(tasks.segment[task])
         around = operators.around(int(segments.event[segment])) if segment != NONE else []
         one = _describe(trace, arguments, event, around)
-        if one.kind in _MESSAGES and trace.kind[event] == EventKind.ANNOTATION:
+        if one.kind in POINT_TO_POINT and trace.kind[event] == EventKind.ANNOTATION:
             end = int(trace.start_ns[event] + trace.duration_ns[event])
             one = replace(one, waited_ns=end - int(tasks.start_ns[task]))
         found.append(one)
@@ -120,7 +117,7 @@ class _Operators:
         return inside
 
 
-POINT_TO_POINT = frozenset({"c10d::send", "c10d::recv_"})
+_CALLS = frozenset({"c10d::send", "c10d::recv_"})
 """Operators that send and receive."""
 
 
@@ -163,7 +160,7 @@ def _describe(trace: Trace, arguments: _Arguments, event: int, around: list[int]
 def _member(trace: Trace, arguments: _Arguments, around: list[int]) -> int:
     """The member of its group that a send or receive is called with; NONE where it is not told."""
     for row in around:
-        if trace.text(trace.name[row]) in POINT_TO_POINT:
+        if trace.text(trace.name[row]) in _CALLS:
             return told_member(arguments.text(Argument.INPUT_VALUES, [row]) or "")
     return NONE
 

@@ -15,13 +15,12 @@ from itertools import chain, combinations
 
 import numpy as np
 
-from lumos.graph.job import NONE, CollectiveKind, Program
+from lumos.graph.job import NONE, POINT_TO_POINT, CollectiveKind, Program
 from lumos.graph.timeline import RankTimeline
 from lumos.graph.trace import ProcessGroup
 
 QUEUES_OF_A_GROUP = 2
 """Worker threads that gloo gives each process group (PyTorch's ProcessGroupGloo, default)."""
-POINT_TO_POINT = (CollectiveKind.SEND, CollectiveKind.RECEIVE)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from lumos.build.groups import infer_groups
 from lumos.errors import UnusableInputError
 from lumos.graph.finding import Finding
 from lumos.graph.job import ALL_MEMBERS_WAIT, NONE, Collective, CollectiveKind, Program
-from lumos.graph.meetings import meetings, messages
+from lumos.graph.meetings import Where, meetings, messages
 from lumos.graph.timeline import RankTimeline
 from lumos.graph.trace import ProcessGroup, Trace
 from lumos.units import NS_PER_S
@@ -63,7 +63,8 @@ def match_ranks(
         findings += finding
     programs, finding = _uncouple_unequal(programs, groups)
     findings += finding
-    clocks = _clocks(programs, runs, ranks, [trace.host for trace in traces])
+    sent = messages(programs, ranks) if len(traces) > 1 else []
+    clocks = _clocks(programs, runs, sent, [trace.host for trace in traces])
     findings += _clock_findings(ranks, clocks, programs)
     runs = [
         run
@@ -71,8 +72,8 @@ def match_ranks(
         else replace(run, start_ns=clock.correct(run.start_ns), end_ns=clock.correct(run.end_ns))
         for run, clock in zip(runs, clocks, strict=True)
     ]
-    _refuse_other_runs(traces, programs, runs, ranks)
-    programs, runs = find_arrivals(programs, runs, ranks, described)
+    _refuse_other_runs(traces, programs, runs, sent)
+    programs, runs = find_arrivals(programs, runs, sent, described)
     return Matched(tuple(programs), tuple(runs), tuple(groups), tuple(findings))
 
 
@@ -80,7 +81,7 @@ def _refuse_other_runs(
     traces: Sequence[Trace],
     programs: Sequence[Program],
     runs: Sequence[RankTimeline],
-    ranks: Sequence[int],
+    sent: Sequence[tuple[Where, Where]],
 ) -> None:
     """One run from here to there would be mostly nothing: traces of two jobs in one folder.
 
@@ -97,7 +98,7 @@ def _refuse_other_runs(
         one_clock = trace.host == reference.host != "" and trace.backend != "fake"
         apart = max(low - end, begin - high)
         far = apart > (0 if one_clock else LONGEST_APART_NS)
-        if far and place not in _linked(programs, ranks):
+        if far and place not in _linked(programs, sent):
             raise UnusableInputError(
                 f"{reference.source} and {trace.source}: no collective and no message links them, "
                 f"and they were recorded {_spelled(apart)} apart: give traces of one run only "
@@ -105,10 +106,9 @@ def _refuse_other_runs(
             )
 
 
-def _linked(programs: Sequence[Program], ranks: Sequence[int]) -> set[int]:
+def _linked(programs: Sequence[Program], sent: Sequence[tuple[Where, Where]]) -> set[int]:
     """Places of the ranks that share a collective or a message with another."""
-    pairs = [*meetings(programs), *(list(ends) for ends in messages(programs, ranks))]
-    return {place for members in pairs for place, _ in members}
+    return {place for members in (*meetings(programs), *sent) for place, _ in members}
 
 
 def _spelled(time_ns: int) -> str:
@@ -208,7 +208,7 @@ def _uncouple_unequal(
 def _clocks(
     programs: Sequence[Program],
     runs: Sequence[RankTimeline],
-    ranks: Sequence[int],
+    sent: Sequence[tuple[Where, Where]],
     hosts: Sequence[str],
 ) -> list[Clock | None]:
     """The clock of each rank, by its host, the ends of its collectives, else by its messages.
@@ -221,15 +221,15 @@ def _clocks(
     for number, members in enumerate(meetings(programs)):
         for place, row in members:
             ends[place][number,] = int(runs[place].end_ns[row])
-    sent = [
+    exchanged = [
         Message(sender, receiver, int(runs[sender].start_ns[send]), int(runs[receiver].end_ns[row]))
-        for (sender, send), (receiver, row) in messages(programs, ranks)
+        for (sender, send), (receiver, row) in sent
     ]
     of_host = [
         host if all(one.device in (HOST, NONE) for one in program.processors) else ""
         for host, program in zip(hosts, programs, strict=True)
     ]
-    return align_clocks(ends, sent, of_host)
+    return align_clocks(ends, exchanged, of_host)
 
 
 def _clock_findings(

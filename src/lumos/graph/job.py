@@ -129,6 +129,8 @@ ALL_MEMBERS_WAIT = frozenset(
     }
 )
 """Kinds whose data starts to move when the last member is there, and that end together."""
+POINT_TO_POINT = (CollectiveKind.SEND, CollectiveKind.RECEIVE)
+"""Kinds that are one end of a message; each is the other's other end."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lumos.graph.job import ALL_MEMBERS_WAIT, NONE, CollectiveKind, Program
+from lumos.graph.job import ALL_MEMBERS_WAIT, NONE, POINT_TO_POINT, CollectiveKind, Program
 
 Where = tuple[int, int]
 """Place of a rank, and a row of its program."""
@@ -44,7 +44,7 @@ def messages(programs: Sequence[Program], ranks: Sequence[int]) -> list[tuple[Wh
         for row in np.flatnonzero(rows.collective != NONE).tolist():
             one = program.collectives[rows.collective[row]]
             peer = place_of.get(one.peer)
-            if peer is None or one.kind not in (CollectiveKind.SEND, CollectiveKind.RECEIVE):
+            if peer is None or one.kind not in POINT_TO_POINT:
                 continue
             sends = one.kind == CollectiveKind.SEND
             pair = (place, peer) if sends else (peer, place)
