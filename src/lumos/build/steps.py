@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumos.build.threads import Segments, host_events, segment_threads
-from lumos.graph.finding import CUT_OFF, Finding
+from lumos.graph.finding import CUT_OFF, CUT_OFF_ADVICE, Finding
 from lumos.graph.job import NONE
 from lumos.graph.trace import DEVICE_KINDS, MISSING, EventKind, Trace
 
@@ -135,8 +135,7 @@ def _step_cut_off(trace: Trace, steps: Steps, held: Steps) -> Finding:
         what = f"{_some(steps.names[len(held) :])} left out, for the file ends in the middle"
     else:
         what = f"the file ends in the middle of {steps.names[0]}: figures are of a part of it"
-    advice = "let the profiler finish writing before the job ends"
-    return Finding("step-cut-off", "warning", f"{trace.source}: {what}", None, advice)
+    return Finding("step-cut-off", "warning", f"{trace.source}: {what}", None, CUT_OFF_ADVICE)
 
 
 def _common(found: Sequence[Steps]) -> list[Steps] | None:

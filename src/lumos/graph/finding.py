@@ -8,6 +8,7 @@ from typing import Literal
 Severity = Literal["info", "warning", "error"]
 CUT_OFF = "cut-off"
 """Of a trace whose file ends in the middle: what came last in it may not be all there was."""
+CUT_OFF_ADVICE = "let the profiler finish writing before the job ends"
 
 
 @dataclass(frozen=True)

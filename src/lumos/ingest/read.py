@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumos.errors import UnusableInputError
-from lumos.graph.finding import CUT_OFF, Finding
+from lumos.graph.finding import CUT_OFF, CUT_OFF_ADVICE, Finding
 from lumos.graph.trace import DEVICE_KINDS, MISSING, EventKind, Trace
 from lumos.ingest.cache import entry_of, load, store
 from lumos.ingest.capture_file import with_captures
@@ -150,8 +150,7 @@ def _up_to_the_cut(trace: Trace) -> tuple[Trace, list[Finding]]:
     message = "the file ends in the middle; what came before was read"
     if left_out := int(behind.sum()):
         message += f", less what begins behind its last operator or call ({left_out} in all)"
-    advice = "let the profiler finish writing before the job ends"
-    finding = Finding(CUT_OFF, "warning", message, None, advice)
+    finding = Finding(CUT_OFF, "warning", message, None, CUT_OFF_ADVICE)
     return trace.take(np.flatnonzero(~behind)), [finding]
 
 
